@@ -1,6 +1,6 @@
-"""Upsampling, cross entropy and accuracy with their gradient: without enlarged logits against the plain operations.
+"""Upsampling, losses and accuracy with their gradient: without enlarged logits against the plain operations.
 
-    python benchmarks/fused_loss.py [--repeat 3]
+    python benchmarks/fused_loss.py [--repeat 3] [--forms dice both]
 
 Time is processor time of one thread, so that other programs matter less; memory is what tensors take at once
 (`guide.counting.peak_counter`), logits and labels left out, and what the resident set of a process of its own grows by.
@@ -18,12 +18,15 @@ from collections.abc import Callable, Sequence
 CASES = {
     "ADE20K, 2 x 150": (2, 150, (128, 128), (512, 512)),
     "Cityscapes, 2 x 19": (2, 19, (64, 128), (512, 1024)),
+    "2 x 19, square": (2, 19, (128, 128), (512, 512)),
     "2 x 4": (2, 4, (128, 128), (512, 512)),
+    "2 x 2": (2, 2, (128, 128), (512, 512)),
     "own size, 2 x 19": (2, 19, (256, 256), (256, 256)),
     "small, 4 x 19": (4, 19, (16, 16), (64, 64)),
 }
 WAYS = ("plain", "in strips")
-FORMS = ("softmax", "sigmoid", "validation")
+FORMS = ("softmax", "sigmoid", "validation", "dice", "both")
+"""Cross entropy, but for the last two: Dice of a softmax, alone and beside cross entropy."""
 
 
 def step_of(case: str, way: str, form: str) -> tuple[Callable[[], object], Sequence]:
@@ -32,6 +35,7 @@ def step_of(case: str, way: str, form: str) -> tuple[Callable[[], object], Seque
 
     from intarsia.losses.accuracy import accuracy_of_resized, pixel_accuracy
     from intarsia.losses.cross_entropy import CrossEntropyLoss
+    from intarsia.losses.dice import DiceLoss
     from intarsia.losses.resized_logits import ResizedLogits
 
     torch.set_num_threads(1)
@@ -39,16 +43,17 @@ def step_of(case: str, way: str, form: str) -> tuple[Callable[[], object], Seque
     images, classes, low, size = CASES[case]
     logits = torch.randn(images, classes, *low, requires_grad=form != "validation")
     labels = torch.randint(0, classes, (images, *size))
-    loss = CrossEntropyLoss(use_sigmoid=form == "sigmoid")
+    entropy, dice = CrossEntropyLoss(use_sigmoid=form == "sigmoid"), DiceLoss(use_sigmoid=False)
+    losses = {"dice": [dice], "both": [entropy, dice]}.get(form, [entropy])
 
     def step() -> None:
         logits.grad = None
         resized = ResizedLogits(logits, size, labels=labels)
         if way == "plain":
-            value = loss(resized.whole, labels)
+            value = sum(loss(resized.whole, labels) for loss in losses)
             accuracy = pixel_accuracy(resized.whole.detach(), labels, ignore_index=255)
         else:
-            value = loss.of_resized(resized, labels)
+            value = sum(loss.of_resized(resized, labels) for loss in losses)
             accuracy = accuracy_of_resized(resized, labels, ignore_index=255)
         if value.requires_grad:
             value.backward()
@@ -87,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS)
     parser.add_argument("--only", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.only:
@@ -94,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     print(f"one thread, {platform.processor() or platform.machine()}; load {os.getloadavg()[0]:.1f}")
     for case in CASES:
-        for form in FORMS:
+        for form in options.forms:
             rows = []
             for way in WAYS:
                 command = [sys.executable, __file__, "--repeat", str(options.repeat), "--only", case, way, form]

@@ -545,8 +545,8 @@ class Dataset(Protocol):
 class DrawingDataset(Protocol):
     """A data set that has more than one sample at an index: training draws one of them."""
 
-    def draw(self, index: int, rng: np.random.Generator) -> Sample:
-        """One of the samples at an index, with everything random taken from `rng`."""
+    def draw(self, index: int, rng: np.random.Generator) -> Sample | None:
+        """One of the samples at an index, with everything random taken from `rng`; None where it has but one."""
         ...
 
 

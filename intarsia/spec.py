@@ -96,11 +96,33 @@ class HeadLossSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class AugmentedInference:
-    """Test-time augmentation: every scale with every flip, probabilities averaged."""
+class ViewSize:
+    """The size of a view of test-time augmentation, where it is not one factor of the image's: as `Resize` has it.
 
-    scales: tuple[float, ...] = (1.0,)
+    scale: (width, height) in pixels. factors: of (width, height). Exactly one of both is given.
+    """
+
+    scale: tuple[int, int] | None = None
+    factors: tuple[float, float] | None = None
+    keep_ratio: bool = False
+    interpolation: str = "bilinear"
+    backend: Literal["cv2", "pillow"] = "cv2"
+
+    def __str__(self) -> str:
+        width, height = self.scale or self.factors or (1, 1)
+        return f"{'within ' if self.keep_ratio and self.scale else ''}{width:g} x {height:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentedInference:
+    """Test-time augmentation: every scale with every flip, probabilities averaged.
+
+    scales: factors of the image's size, or sizes. first: what the image is resized to before that.
+    """
+
+    scales: tuple[float | ViewSize, ...] = (1.0,)
     flips: tuple[str | None, ...] = (None,)
+    first: float | ViewSize | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +321,8 @@ class SafeguardSpec:
     are skipped before the run stops. total_batch: images per optimizer step over all processes; how many batches are
     accumulated follows from it. None: as many as `OptimSpec.accumulate` says. choose_threshold: of two classes, every
     evaluation chooses the threshold of the foreground that suits its images best, and the weights file keeps it. lora:
-    how the trunk is adapted, which is not trained itself then.
+    how the trunk is adapted, which is not trained itself then. draw_every: the images of every so many-th batch of the
+    validation are painted, too, at every evaluation.
     """
 
     freeze: tuple[str, ...] = ()
@@ -311,6 +334,7 @@ class SafeguardSpec:
     total_batch: int | None = None
     choose_threshold: bool = False
     lora: LoraSpec | None = None
+    draw_every: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,6 +434,8 @@ class RunSpec:
     A config without training keys (a weights file, a model fragment) has `train` and `optim` None.
     task: name in the catalogue. objective: component of kind "objective" that a task of queries trains on, instead of
     losses of its head; None for all others.
+    evaluate_from: no evaluation before so much is done, but for that at the end. evaluate_changes: in their order, when
+    so much is done, from then on evaluations are so far apart: (done, interval).
     metric: of the validation. test_metric: of the test data, where it is another one. submission: what is done with the
     test data instead of scoring them.
     written_for: images per step that the learning rate is meant for, where the config or its name says it.
@@ -432,6 +458,8 @@ class RunSpec:
     optim: OptimSpec | None = None
     duration: Duration | None = None
     evaluate_every: Duration | None = None
+    evaluate_from: Duration | None = None
+    evaluate_changes: tuple[tuple[Duration, Duration], ...] = ()
     log_every: int = 50
     checkpoint: CheckpointSpec | None = None
     ema: EmaSpec | None = None

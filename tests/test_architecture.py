@@ -53,7 +53,7 @@ MAY_IMPORT = {
         "api", "workflows", "config", "recipes", "data", "inference", "evaluation", "distributed", "engine", "weights",
         "visual", "export", "demo", "io", "guide",
     },
-    "smp": {"tasks", "workflows"},
+    "smp": {"tasks", "workflows", "losses", "metrics"},
     "__init__": {"api", "inference", "losses", "metrics", "tasks", "workflows"},
     "__main__": {"cli"},
 }  # fmt: skip

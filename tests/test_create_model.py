@@ -18,7 +18,8 @@ from torch import Tensor, nn
 import intarsia
 from intarsia.layers.levels import resize
 from intarsia.recipes.timm_trunks import HEADS
-from intarsia.weights.file import WeightsMeta, load_state, read_meta
+from intarsia.weights.file import WeightsMeta, apply_state, load_state, read_meta
+from intarsia.weights.maps import translated
 
 pytest.importorskip("timm", reason="timm is not installed")
 
@@ -520,6 +521,99 @@ def test_weights_of_segmentation_models_pytorch_give_its_logits(kind: str, head:
         torch.testing.assert_close(
             ours(images(4, 64, 96)), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())
         )
+
+
+SHAPES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
+    "unet 3, scse": (
+        "Unet",
+        "unet",
+        {"encoder_depth": 3, "decoder_channels": (32, 32, 16), "decoder_attention_type": "scse"},
+        {"depth": 3, "decoder_channels": (32, 32, 16), "decoder_attention_type": "scse"},
+    ),
+    "unet 4, scse, bilinear": (
+        "Unet",
+        "unet",
+        {
+            "encoder_depth": 4,
+            "decoder_channels": (256, 128, 64, 32),
+            "decoder_attention_type": "scse",
+            "decoder_interpolation": "bilinear",
+        },
+        {"depth": 4, "decoder_attention_type": "scse", "decoder_interpolation": "bilinear"},
+    ),
+    "unet 4 without norms": (
+        "Unet",
+        "unet",
+        {"encoder_depth": 4, "decoder_channels": (32, 16, 8, 8), "decoder_use_norm": False},
+        {"depth": 4, "decoder_channels": [32, 16, 8, 8], "decoder_norm": "none"},
+    ),
+    "unet++ 3, scse": (
+        "UnetPlusPlus",
+        "unetplusplus",
+        {"encoder_depth": 3, "decoder_channels": (16, 16, 16), "decoder_attention_type": "scse"},
+        {"depth": 3, "decoder_channels": (16, 16, 16), "decoder_attention_type": "scse"},
+    ),
+    "manet 4": (
+        "MAnet",
+        "manet",
+        {"encoder_depth": 4, "decoder_channels": (16, 16, 8, 8)},
+        {"depth": 4, "decoder_channels": (16, 16, 8, 8)},
+    ),
+    "linknet 3": ("Linknet", "linknet", {"encoder_depth": 3}, {"depth": 3}),
+    "fpn": ("FPN", "fpn", {"decoder_segmentation_channels": 64}, {"decoder_channels": 64}),
+}
+"""Model of that library, decoder here, arguments of both."""
+
+
+@pytest.mark.parametrize("case", SHAPES)
+def test_decoders_of_other_shapes_give_the_logits_of_that_library(case: str) -> None:
+    smp = pytest.importorskip("segmentation_models_pytorch", reason="segmentation_models_pytorch is not installed")
+    kind, head, arguments, options = SHAPES[case]
+    torch.manual_seed(0)
+    theirs = getattr(smp, kind)(encoder_name="resnet18", encoder_weights=None, classes=3, **arguments).eval()
+    for value in theirs.buffers():
+        if value.is_floating_point():
+            value.uniform_(0.5, 1.5)
+    ours = made(head, "resnet18", **options)
+    apply_state(ours, translated(theirs.state_dict()))
+    with torch.no_grad():
+        expected = theirs(images(height=64, width=96))
+        found = ours(images(height=64, width=96))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_shapes_of_decoders_are_kept_with_the_weights(tmp_path: Path) -> None:
+    """Of a trunk without a level of stride 2: two levels, three blocks."""
+    model = made("unet", depth=3, decoder_channels=(16, 16, 16), decoder_attention_type="scse")
+    assert len(model.decode_head.in_channels) == 2
+    file = intarsia.save(model, tmp_path / "w.safetensors", classes=NAMES)
+    assert intarsia.create_model(file).eval()(images()).equal(model(images()))
+    wide = made("upernet", PYRAMID, decoder_channels=48, decoder_norm={"type": "GN", "num_groups": 8})
+    assert wide.decode_head.conv_seg.in_channels == 48
+    assert any(isinstance(part, nn.GroupNorm) for part in wide.decode_head.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("unet", {"depth": 2}, "depth of unet is 3 to 5, found 2"),
+        ("unet", {"depth": 6}, "depth of unet is 3 to 5, found 6"),
+        ("upernet", {"depth": 4}, "upernet does not take depth: it takes decoder_channels, decoder_norm. Those that"),
+        ("manet", {"decoder_attention_type": "scse"}, "manet does not take .* are unet, unetplusplus$"),
+        ("lraspp", {"decoder_norm": "IN"}, "lraspp does not take decoder_norm: its shape is that of its paper"),
+        ("unet", {"decoder_channels": (8, 8)}, "are 5 numbers here, one for each block, the coarsest first; found"),
+        ("unet", {"decoder_channels": 8}, "are 5 numbers here"),
+        ("unet", {"decoder_attention_type": "se"}, "attention.*'se'"),
+        ("upernet", {"decoder_channels": (8, 8)}, r"decoder_channels of upernet is one number, found \(8, 8\)"),
+        ("linknet", {"decoder_norm": "none"}, "linknet has no form without norms"),
+        ("unet", {"trunk": PLAIN, "depth": 4}, "depth is for pyramids: the levels of test_vit, a plain"),
+        ("segformer_mit-b0", {"trunk": None, "decoder_channels": 8}, r"is for decoders on a trunk \(create_model"),
+    ],
+    ids=str,
+)
+def test_what_a_decoder_does_not_take_is_said(name: str, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        made(name, **{"trunk": PYRAMID, **arguments})
 
 
 def test_a_head_at_its_own_stride_is_enlarged_as_losses_do() -> None:

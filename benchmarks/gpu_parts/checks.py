@@ -50,7 +50,7 @@ REAL_TIME = (
 CHECKS: tuple[Check, ...] = (
     Check("training", "correctness", 60, "training:deterministic", "trained, evaluated, saved; resumed bit for bit"),
     Check("kernel_argmax", "correctness", 40, "kernels:argmax", "labels in one kernel, beside strips and all at once"),
-    Check("kernel_loss", "correctness", 40, "kernels:loss", "cross entropy in one kernel, beside the plain one",
+    Check("kernel_loss", "correctness", 40, "kernels:loss", "losses in kernels or strips, beside the plain ones",
           needs="intarsia.losses.resized_cross_entropy"),
     Check("golden", "correctness", 60, "golden:networks", "networks beside the reference: float64, float32, bfloat16"),
     Check("evaluation", "correctness", 40, "inference:scores", "scores are the processor's"),

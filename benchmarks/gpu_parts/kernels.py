@@ -85,9 +85,10 @@ def _at_once(logits: Tensor, geometry: Geometry) -> Tensor:
 
 
 def loss(notes: Notes, _: str) -> None:
-    """Cross entropy and its gradient, weighted and smoothed, of logits that are never enlarged."""
+    """Cross entropy, weighted, of a softmax and of sigmoids, and Dice; with gradients, of logits never enlarged."""
 
     from intarsia.losses.cross_entropy import CrossEntropyLoss
+    from intarsia.losses.dice import DiceLoss
 
     for classes, low, size in (
         (19, (128, 256), (512, 1024)),
@@ -100,7 +101,12 @@ def loss(notes: Notes, _: str) -> None:
         labels = torch.randint(0, classes, (shape[0], *target_size), device=notes.device)
         labels[:, :7] = 255
         weights = [1.0 + k % 3 for k in range(classes)]
-        losses = {"plain": CrossEntropyLoss(), "weighted": CrossEntropyLoss(class_weight=weights)}
+        losses = {
+            "plain": CrossEntropyLoss(),
+            "weighted": CrossEntropyLoss(class_weight=weights),
+            "sigmoid": CrossEntropyLoss(use_sigmoid=True, class_weight=weights),
+            "Dice": DiceLoss(use_sigmoid=False),
+        }
         for name, function in losses.items():
             what = f"{name}, {classes} classes, {size[0]} x {size[1]}"
             found = _with_gradient(function.of_resized, values, labels, whole=False)

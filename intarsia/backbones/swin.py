@@ -35,6 +35,7 @@ from intarsia.layers.activation import GELU, Activation
 from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.drop_path import DropPath
 from intarsia.layers.feed_forward import FeedForward
+from intarsia.layers.memory_order import in_order
 from intarsia.layers.norm import Norm
 from intarsia.layers.patch_embed import PatchEmbed, pieces_and_padding
 from intarsia.layers.position_embedding import learned_positions, relative_positions
@@ -93,11 +94,12 @@ class WindowAttention(nn.Module):
         if mask is not None:
             bias = bias + mask[:, None]
         # Windows count as heads, so that one bias for all images needs no copy: (N, G * M, L, D) against (G * M, L, L).
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(3, 0, 1, 4, 2, 5).flatten(2, 3)
+        qkv = in_order(self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(3, 0, 1, 4, 2, 5))
+        q, k, v = qkv.flatten(2, 3)
         out = F.scaled_dot_product_attention(
-            q, k, v, bias.flatten(0, 1), dropout_p=self.dropout if self.training else 0.0, scale=self.scale
+            q, k, v, in_order(bias).flatten(0, 1), dropout_p=self.dropout if self.training else 0.0, scale=self.scale
         )  # (N, G * M, L, D)
-        out = out.unflatten(1, (groups, -1)).transpose(2, 3).reshape(-1, groups, length, x.shape[-1])
+        out = in_order(out.unflatten(1, (groups, -1)).transpose(2, 3)).reshape(-1, groups, length, x.shape[-1])
         joined: Tensor = self.proj(out)
         return joined
 
@@ -280,7 +282,8 @@ class SwinTransformer(nn.Module):
             for block in stage.blocks:
                 x = run_block(block, x, checkpoint=self.checkpoint_activations)
             if i in self.out_indices:
-                outputs.append(getattr(self, f"norm{i}")(x).permute(0, 3, 1, 2).contiguous())  # (N, C, h, w)
+                level = getattr(self, f"norm{i}")(x).permute(0, 3, 1, 2)  # (N, C, h, w)
+                outputs.append(in_order(level).contiguous())
             if stage.downsample is not None:
                 x = stage.downsample(x)
         return tuple(outputs)
@@ -333,7 +336,7 @@ def _shift_mask(height: int, width: int, side: int, shift: int, like: Tensor) ->
         return (position >= length - side).long() + (position >= length - shift).long()  # 0, 1, 2
 
     region = 3 * regions(height)[:, None] + regions(width)[None, :]  # (h, w)
-    region = region.unflatten(1, (-1, side)).unflatten(0, (-1, side)).transpose(1, 2)
+    region = in_order(region.unflatten(1, (-1, side)).unflatten(0, (-1, side)).transpose(1, 2))
     region = region.flatten(2, 3).flatten(0, 1)  # (G, L)
     apart: Tensor = region[:, :, None] != region[:, None, :]  # (G, L, L)
     return apart.to(like.dtype) * MASKED

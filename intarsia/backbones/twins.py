@@ -41,6 +41,7 @@ from intarsia.layers.attention import join_heads
 from intarsia.layers.conv import init_by_group_
 from intarsia.layers.drop_path import DropPath
 from intarsia.layers.feed_forward import FeedForward
+from intarsia.layers.memory_order import in_order
 from intarsia.layers.norm import Norm
 from intarsia.layers.patch_embed import PatchEmbed, to_map, to_tokens
 from intarsia.layers.spatial_reduction_attention import SpatialReductionAttention
@@ -76,9 +77,10 @@ class WindowAttention(nn.Module):
         x = split_windows(padded, side, windows)  # (N, G, S, C)
         groups = x.shape[1]
         mask = _padding_mask(padded, height, width, side, windows)  # (G, S, S)
-        mask = mask[:, None].expand(-1, self.num_heads, -1, -1).flatten(0, 1)  # (G * M, S, S)
+        mask = in_order(mask[:, None].expand(-1, self.num_heads, -1, -1)).flatten(0, 1)  # (G * M, S, S)
         # Windows count as heads, so that one mask for all images needs no copy.
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(3, 0, 1, 4, 2, 5).flatten(2, 3)
+        qkv = in_order(self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(3, 0, 1, 4, 2, 5))
+        q, k, v = qkv.flatten(2, 3)
         dropout = self.attn_dropout if self.training else 0.0
         out = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout)  # (N, G * M, S, D)
         out = join_heads(out.unflatten(1, (groups, -1)))  # (N, G, S, C)
@@ -201,7 +203,7 @@ class Twins(nn.Module):
                 x = self.norm_list[stage](x)
             x = to_map(x, height, width)  # (N, C, h, w)
             if stage in self.out_indices:
-                outputs.append(x.contiguous())
+                outputs.append(in_order(x).contiguous())
         return tuple(outputs)
 
 

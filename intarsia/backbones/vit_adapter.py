@@ -131,7 +131,7 @@ class ViTAdapter(nn.Module):
         for number in range(1, 5):
             self.add_module(f"norm{number}", norm(channels))
         if not prefix_tokens:
-            _drop_tokens(network)
+            self.__dict__["left_away"] = (*trunk.left_away, *_drop_tokens(network))
         self._initialise()
 
     @property
@@ -232,13 +232,17 @@ class _Bound(nn.Module):
         return out
 
 
-def _drop_tokens(network: nn.Module) -> None:
-    """Tokens that are cut off again, as timm computes with them, are no parameters: the authors' files have none."""
-    for name in ("cls_token", "reg_token"):
-        token = getattr(network, name, None)
-        if token is not None:
-            delattr(network, name)
-            network.register_buffer(name, torch.zeros_like(token), persistent=False)
+def _drop_tokens(network: nn.Module) -> list[str]:
+    """Tokens that are cut off again, as timm computes with them, are no parameters: the authors' files have none.
+
+    Their names, which files of timm have.
+    """
+    names = [name for name in ("cls_token", "reg_token") if getattr(network, name, None) is not None]
+    for name in names:
+        token = getattr(network, name)
+        delattr(network, name)
+        network.register_buffer(name, torch.zeros_like(token), persistent=False)
+    return names
 
 
 def _check(network: Any, level: FeatureSpec, name: str) -> None:

@@ -19,7 +19,8 @@ EXAMPLES = """
 [bold]At the sizes of your images[/]:        intarsia bench exported/model.onnx --size 512x512,1024x2048 --batch 1,8
 
 Measured are the whole way from stored pixels to label maps in memory, and the network alone; files are not read.
-ms: of half of the passes at most, and of 99 %. MB: of main memory, at most, more than before the model was opened.
+ms: of half of the passes at most, and of 99 %. MB: of main memory, at most, more than before the model was opened;
+GPU MB: the same of a GPU's, where one computes.
 """
 
 
@@ -57,19 +58,32 @@ def bench(
         measurements = [one.to_json() for one in found]
         typer.echo(json.dumps({"measured_on": where, "measurements": measurements}, indent=2, ensure_ascii=False))
         return
+    on_gpu = any(one.gpu is not None for one in found)
     columns = ("model", "on", "images", "images/s", "ms", "99 %", "network ms", "99 %", "MB")
-    out().print(table("", columns, _rows(found), left=3))
+    rows = _rows(found, with_gpu=on_gpu)
+    out().print(table("", (*columns, "GPU MB") if on_gpu else columns, rows, left=3))
     typer.echo("\n".join(f"{name}: {value}" for name, value in where.items()))
 
 
-def _rows(found: list[Measurement]) -> Iterator[tuple[str, ...]]:
+def _rows(found: list[Measurement], *, with_gpu: bool) -> Iterator[tuple[str, ...]]:
     """One for each model, size and batch: the whole way, then the network alone."""
     for whole, network in zip(found[::2], found[1::2], strict=True):
         height, width = whole.size
         many = "" if whole.batch == 1 else f"{whole.batch} x "
         latencies = (f"{1000 * one.percentile(share):.1f}" for one in (whole, network) for share in (0.5, 0.99))
         grown = f"{max(whole.grown, network.grown) / 1e6:.0f}"
-        yield whole.model, whole.runs_on, f"{many}{height}x{width}", f"{whole.images_per_second:.1f}", *latencies, grown
+        of_gpu = (_of_gpu(whole, network),) if with_gpu else ()
+        images = f"{many}{height}x{width}"
+        yield whole.model, whole.runs_on, images, f"{whole.images_per_second:.1f}", *latencies, grown, *of_gpu
+
+
+def _of_gpu(*several: Measurement) -> str:
+    """Megabytes in use, and in brackets those that torch holds for them; empty where nothing says it."""
+    known = [one.gpu for one in several if one.gpu is not None]
+    used = max((one.used or 0 for one in known), default=0)
+    reserved = max((one.reserved or 0 for one in known), default=0)
+    words = f"{used / 1e6:.0f}" if used else ""
+    return f"{words} ({reserved / 1e6:.0f})" if reserved else words
 
 
 def _size(word: str) -> tuple[int, int]:

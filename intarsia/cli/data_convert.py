@@ -15,7 +15,8 @@ def convert(
     """Write labels as PNG of class indices, with a description: of annotations, masks, colours, whatever is read.
     Those of scenes become GeoTIFFs on the pixels of each scene.
 
-    Nothing needs it: training and evaluation read them as they are. Images stay where they are.
+    Nothing needs it: training and evaluation read them as they are. Images stay where they are, but that several of a
+    sample become one TIFF of all bands.
     """
     from intarsia.terminal import say
     from intarsia.workflows.convert_data import convert_data

@@ -52,7 +52,8 @@ AugmentOn = Annotated[
     typer.Option(
         "--augment-on",
         metavar="workers|device",
-        help="Where flips and colours are computed; on the device their rounding differs from the published.",
+        help="Where flips, colours, blur and noise are computed; on the device colours are rounded otherwise than "
+        "published, and noise is other noise.",
         rich_help_panel=_DATA,
     ),
 ]

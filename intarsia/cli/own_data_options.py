@@ -31,7 +31,7 @@ Plain = Annotated[
     typer.Option(
         "--plain",
         metavar="NAMES",
-        help="Leave out what would be chosen from the data, by names: loss,sizes,crops,threshold; or all.",
+        help="Leave out what would be chosen from the data, by names: loss,sizes,crops,threshold,steps; or all.",
         rich_help_panel="Data",
     ),
 ]

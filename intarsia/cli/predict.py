@@ -26,6 +26,8 @@ EXAMPLES = """
 
 [bold]On 4 GPUs of this machine[/]:   intarsia predict runs/first photos -o labels --devices 4
 
+[bold]In an object store[/]:          intarsia predict runs/first s3://bucket/photos/ -o s3://bucket/labels/
+
 [bold]In a pipe[/]:                   cat photo.jpg | intarsia predict runs/first - -o - > label.png
 
 Label maps are NAME.png, with class indices as values. The other kinds are NAME_color.png, NAME_overlay.jpg,
@@ -44,10 +46,18 @@ def predict(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="Images, folders (with subfolders), patterns, @LIST (a text file of them), or - (standard input).",
+            help="Images, folders (with subfolders), patterns, addresses of such (s3://, https://), @LIST (a text file "
+            "of them), or - (standard input).",
         ),
     ],
-    out: Annotated[str, typer.Option("--out", "-o", help="Folder for the results; or a file, or -, for one image.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for the results, also of an object store (s3://); or a file, or -, for one image.",
+        ),
+    ],
     save: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(

@@ -249,6 +249,8 @@ def _by_opencv(data: bytes, path: str | Path, header: TiffHeader) -> npt.NDArray
         return None
     if header.bands > 4 or (header.bands == 4 and header.bits <= 8) or (header.bits == 1 and header.bands > 1):
         return None
+    if header.bands == 2 and header.photometric != INDEXED:  # OpenCV gives one, or, of 32 bits and more, none
+        return None
     samples = rgb_order(decoded(data, cv2.IMREAD_UNCHANGED, path))
     return samples if samples.shape[2] == header.bands or header.photometric == INDEXED else None
 

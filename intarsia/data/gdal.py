@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import Any
+from threading import Lock
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +25,35 @@ def raster_library(part: str = "") -> Any:
         raise ValueError(f'rasters and polygons need rasterio: pip install "intarsia[raster]" ({error})') from None
 
 
-@contextmanager
-def without_place() -> Iterator[None]:
-    """A file that lies nowhere on Earth is nothing to be warned of while this lasts."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", raster_library("errors").NotGeoreferencedWarning)
-        yield
+class _Quiet:
+    """The filter of warnings while any thread wants it: `warnings.catch_warnings` of one would undo that of another."""
+
+    def __init__(self) -> None:
+        self._lock, self._wanted = Lock(), 0
+
+    @contextmanager
+    def about(self, category: type[Warning]) -> Iterator[None]:
+        filters = cast("list[Any]", warnings.filters)
+        entry = ("ignore", None, category, None, 0)
+        with self._lock:
+            self._wanted += 1
+            if self._wanted == 1:
+                filters.insert(0, entry)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._wanted -= 1
+                if not self._wanted and entry in filters:
+                    filters.remove(entry)
+
+
+_QUIET = _Quiet()
+
+
+def without_place() -> AbstractContextManager[None]:
+    """A file that lies nowhere on Earth is nothing to be warned of while this lasts, in any thread."""
+    return _QUIET.about(raster_library("errors").NotGeoreferencedWarning)
 
 
 def file_bands(source: Any) -> FileBands:

@@ -122,9 +122,8 @@ class Pipeline:
         """whole: also for a first step that reads no more than the rows it needs."""
         try:
             with self.times.measure(READING):
-                if self.label_size == "input" and isinstance(self.dataset, DrawingDataset):
-                    sample = self.dataset.draw(index, rng)
-                else:
+                sample = self._draw(index, rng)
+                if sample is None:
                     rows = load_rows(self.dataset, index) if self._reads_rows and not whole else None
                     if rows is not None:  # read by the first step, and not worth a cache
                         return rows
@@ -135,6 +134,12 @@ class Pipeline:
             raise
         except Exception as error:
             raise with_text(error, f"sample {index}: {error} (loading, by {type(self.dataset).__name__})") from error
+
+    def _draw(self, index: int, rng: np.random.Generator) -> Sample | None:
+        """One of the samples that training may see at an index; None where there is but that of `load`."""
+        if self.label_size == "input" and isinstance(self.dataset, DrawingDataset):
+            return self.dataset.draw(index, rng)
+        return None
 
     def _transformed(self, sample: Sample, rng: np.random.Generator, count: int) -> Sample:
         """The sample after the first `count` steps."""

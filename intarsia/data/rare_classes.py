@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from intarsia.contracts import Dataset, DrawingDataset
-from intarsia.data.datasets.mixed import has_weights
+from intarsia.data.datasets.mixed import MixedDataset, has_weights
 from intarsia.data.datasets.wrappers import classes_shown
 from intarsia.data.labels import label_values
 from intarsia.terminal import progress
@@ -23,7 +23,7 @@ def images_showing(dataset: Dataset, classes: Sequence[int]) -> Mapping[int, tup
     wrong = [value for value in classes if value >= count]
     if wrong:
         raise ValueError(f"sampler.rare lists {wrong}, but labels of {len(dataset.classes)} classes are 0-{count - 1}")
-    if isinstance(dataset, DrawingDataset):
+    if any(isinstance(part, DrawingDataset) for part in _parts(dataset)):
         raise ValueError(
             "windows of scenes are at another place each time, so that none can be drawn for a class: leave out "
             "sampler.rare, and choose windows by class with RandomCrop's `rare`"
@@ -39,3 +39,7 @@ def images_showing(dataset: Dataset, classes: Sequence[int]) -> Mapping[int, tup
             bar(len(found), len(dataset))
     images = {value: tuple(index for index, seen in enumerate(found) if value in seen) for value in classes}
     return {value: indices for value, indices in images.items() if indices}
+
+
+def _parts(dataset: Dataset) -> Sequence[Dataset]:
+    return dataset.datasets if isinstance(dataset, MixedDataset) else (dataset,)

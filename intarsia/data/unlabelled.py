@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from intarsia.contracts import AnyTransform, Dataset, Sample, Size, Transform, Views
+from intarsia.contracts import AnyTransform, Dataset, DrawingDataset, Sample, Size, Transform, Views
 from intarsia.data.collate import collate
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sampling import Order, other_seed, sample_rng
@@ -129,5 +129,15 @@ class _Covered:
 
     def load(self, index: int) -> Sample:
         """The sample at `index`."""
-        sample = self.dataset.load(index)
-        return replace(sample, label=np.full(sample.image.shape[:2], _IMAGE, np.uint8))
+        return _covered(self.dataset.load(index))
+
+    def draw(self, index: int, rng: np.random.Generator) -> Sample | None:
+        """One of the samples at `index`, where the data set has several."""
+        sample = self.dataset.draw(index, rng) if isinstance(self.dataset, DrawingDataset) else None
+        return None if sample is None else _covered(sample)
+
+
+def _covered(sample: Sample) -> Sample:
+    if sample.label is not None:  # a scene says itself where it has no data
+        return sample
+    return replace(sample, label=np.full(sample.image.shape[:2], _IMAGE, np.uint8))

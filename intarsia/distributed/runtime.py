@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from intarsia.distributed.elastic import is_elastic, join_elastic
 from intarsia.distributed.fsdp import WholeCopy, blocks_of, own_part, shard, whole
 from intarsia.distributed.launchers import Launch, launch_of, process_count
 from intarsia.distributed.loss_scale import LossScale, scaler_for
@@ -81,6 +82,7 @@ class FabricRuntime:
         with _quiet_fabric():
             self._fabric = self._make_fabric(launch, here, count, loss_scale, backend, start)
         self._launched = False
+        self._backend = backend
         self._cpu_group: Any = None
 
     def _make_fabric(
@@ -112,6 +114,9 @@ class FabricRuntime:
     def launch(self) -> None:
         """Start the processes, or join those that were started. Does nothing the second time."""
         if not self._launched:
+            launch = launch_of()
+            if launch is not None and launch.by == "torchrun" and launch.total > 1 and is_elastic():
+                join_elastic(self._fabric.device, self._backend)
             with _quiet_fabric():
                 self._fabric.launch()
             children: list[subprocess.Popen[bytes]] = getattr(self._fabric.strategy.launcher, "procs", [])

@@ -6,6 +6,7 @@ sizes and shapes at least: the first ones are cut and turned besides.
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,6 +30,12 @@ class Sample:
     image: npt.NDArray[Any]
     label: npt.NDArray[Any] | None = None
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the image alone, by which it is known under any name."""
+        kind = f"{self.image.shape} {self.image.dtype} ".encode("ascii")
+        return hashlib.sha256(kind + self.image.tobytes()).hexdigest()[:16]
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -40,7 +47,9 @@ class Certificate:
     mean_iou: of the original and of the file, on `labelled` images, in fractions of 1; None without labels; rmse: the
     same of depths.
     seconds: for an image, the median of both. sizes: of the images, as (height, width).
-    samples: which images they were, in words. runtime: what ran the file. failure: why it could not run, or "".
+    samples: which images they were, in words, names: each. calibrated: of int8, how many images its ranges were
+    measured on, which are others; calibrated_on_these: for want of others, they are those that were compared.
+    runtime: what ran the file. failure: why it could not run, or "".
     """
 
     samples: str
@@ -59,6 +68,9 @@ class Certificate:
     rmse: tuple[float, float] | None = None
     seconds: tuple[float, float] = (0.0, 0.0)
     failure: str = ""
+    names: tuple[str, ...] = ()
+    calibrated: int = 0
+    calibrated_on_these: bool = False
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -242,6 +254,11 @@ def describe(certificate: Certificate) -> Sequence[str]:
     if certificate.rmse is not None:
         before, after = certificate.rmse
         lines.append(f"RMSE on {certificate.labelled} images with depths: {before:.4f} original, {after:.4f} exported")
+    if certificate.calibrated:
+        which = f"{certificate.calibrated} other images"
+        if certificate.calibrated_on_these:
+            which = "these same images, for want of others: new ones may be further off"
+        lines.append(f"ranges of 8 bits were measured on {which}")
     before, after = (1000 * seconds for seconds in certificate.seconds)
     lines.append(f"an image takes {before:,.0f} ms with torch, {after:,.0f} ms with {certificate.runtime}")
     return lines

@@ -97,7 +97,8 @@ class ExportMeta:
     """All that an exported file says: its contract, and what the weights it was made of say about themselves.
 
     weights_hash: SHA-256 of their file. versions: of the programs that made it, by name. certificate: what comparing
-    it with the original gave, `certificate.Certificate` as plain values; empty until that was done.
+    it with the original gave, `certificate.Certificate` as plain values; empty until that was done. calibration: of
+    int8, fingerprints of the images that its ranges were measured on, by which a comparison leaves them out.
     """
 
     contract: Contract
@@ -105,6 +106,7 @@ class ExportMeta:
     weights_hash: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     certificate: Mapping[str, Any] = field(default_factory=dict)
+    calibration: tuple[str, ...] = ()
 
     @property
     def label_dtype(self) -> str:
@@ -123,6 +125,7 @@ class ExportMeta:
             "weights_hash": self.weights_hash,
             "versions": dict(self.versions),
             "certificate": dict(self.certificate),
+            "calibration": list(self.calibration),
         }
         return json.dumps(values, ensure_ascii=False, allow_nan=False)
 
@@ -139,7 +142,7 @@ class ExportMeta:
                 return cls(
                     _checked(Contract(**contract)), WeightsMeta.from_json(json.dumps(found["weights"])),
                     str(found.get("weights_hash", "")), dict(found.get("versions", {})),
-                    dict(found.get("certificate", {})),
+                    dict(found.get("certificate", {})), tuple(map(str, found.get("calibration", ()))),
                 )  # fmt: skip
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"the file's description of itself is damaged ({type(error).__name__}: {error})") from None

@@ -51,6 +51,8 @@ class Deployable(nn.Module):
         """(N, H, W, C) or (N, C, H, W), and perhaps the size (R, S) of the answer, int64 (2,)."""
         images = image.permute(0, 3, 1, 2) if self.contract.layout == "NHWC" else image
         height, width = images.shape[2:]
+        for side in (height, width):
+            torch._check(side >= 1)  # from which torch.export knows it of all maps that strides make of the image
         shown = self._input(images)
         if self.contract.precision == "fp16":
             shown = shown.half()

@@ -73,15 +73,27 @@ def sizes_left_open() -> Iterator[None]:
     pooled 512 times. Conditions of the network itself stay.
     """
     from torch.fx.experimental import _config
+    from torch.fx.experimental.sym_node import SymNode
 
-    # What a convolution prefers decides no number, and is asked again whenever the file is run.
-    prefers = torch._C._conv_determine_backend_memory_format
-    torch._C._conv_determine_backend_memory_format = lambda *_: torch.contiguous_format
+    # Which kernel a convolution prefers, and which order, decides no number, and is asked again when the file is run.
+    kernel, order = torch._C._select_conv_backend, torch._C._conv_determine_backend_memory_format
+    torch._C._select_conv_backend = lambda *_, **__: None  # type: ignore[assignment]
+    torch._C._conv_determine_backend_memory_format = lambda *_: None  # type: ignore[assignment]
+    # Distances in memory are products of sizes and of max(size, 1), which torch compares without seeing that they are
+    # the same where a size is 1 at least.
+    largest = SymNode.sym_max
+
+    def sym_max(self: SymNode, other: SymNode) -> SymNode:
+        env = self.shape_env if other.maybe_as_int() == 1 else None
+        return self if env is not None and env.bound_sympy(self.expr).lower >= 1 else largest(self, other)
+
+    SymNode.sym_max = sym_max  # type: ignore[method-assign]
     try:
         with _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # made at run time
             yield
     finally:
-        torch._C._conv_determine_backend_memory_format = prefers
+        torch._C._select_conv_backend, torch._C._conv_determine_backend_memory_format = kernel, order
+        SymNode.sym_max = largest  # type: ignore[method-assign]
 
 
 def _has_windows(module: Deployable) -> bool:

@@ -30,7 +30,7 @@ _REGSEG = "https://github.com/RolandGao/RegSeg"
 _EFFICIENTVIT = "https://github.com/mit-han-lab/efficientvit"
 _PADDLE = "https://github.com/PaddlePaddle/PaddleSeg"
 _VWFORMER = "https://github.com/yan-hao-tian/VW"
-_ADAPTER = "https://arxiv.org/abs/2205.08534"
+_ADAPTER = "https://github.com/czczup/ViT-Adapter"
 _DINOV2 = "https://arxiv.org/abs/2304.07193"
 _DINOV3 = "https://arxiv.org/abs/2508.10104"
 _TEACHER = "learnt from a transformer, too"
@@ -50,6 +50,7 @@ _ROWS: tuple[tuple[str, str, float, str, str], ...] = (
     ("sctnet-b", CITYSCAPES, 80.51, _SCTNET, _TEACHER),
     ("regseg", CITYSCAPES, 78.3, _REGSEG, "of the test images"),
     ("regseg-l", CITYSCAPES, 79.5, _REGSEG, "of the test images"),
+    ("regseg_1xb8-amp-371k_cityscapes-768x768", CITYSCAPES, 78.23, _REGSEG, "the mean of three trainings"),
     ("ppliteseg-t", CITYSCAPES, 77.04, _PADDLE, ""),
     ("ppliteseg-b", CITYSCAPES, 79.04, _PADDLE, ""),
     ("efficientvit_timm:efficientvit_b0", CITYSCAPES, 75.653, _EFFICIENTVIT, ""),
@@ -67,10 +68,14 @@ _ROWS: tuple[tuple[str, str, float, str, str], ...] = (
     ("convnext-base_vwformer_4xb4-amp-160k_cityscapes-512x1024", CITYSCAPES, 83.2, _VWFORMER, ""),
     ("convnext-large_vwformer_4xb4-amp-160k_cityscapes-512x1024", CITYSCAPES, 83.4, _VWFORMER, ""),
     ("convnext-xlarge_vwformer_4xb4-amp-160k_cityscapes-512x1024", CITYSCAPES, 83.6, _VWFORMER, ""),
-    ("vwformer_swin-b", ADE20K, 52.5, _VWFORMER, "with windows of 12"),
-    ("vwformer_swin-l", ADE20K, 54.4, _VWFORMER, "with windows of 12"),
-    ("upernet-adapter_timm:deit_tiny_patch16_224", ADE20K, 42.6, _ADAPTER, "without the class token"),
-    ("upernet-adapter_timm:deit_small_patch16_224", ADE20K, 46.2, _ADAPTER, "without the class token"),
+    ("swin-base_vwformer_4xb4-160k_ade20k-640x640", ADE20K, 52.5, _VWFORMER, ""),
+    ("swin-large_vwformer_4xb4-160k_ade20k-640x640", ADE20K, 54.4, _VWFORMER, ""),
+    ("vit-adapter-deit-t_upernet_8xb2-amp-160k_ade20k-512x512", ADE20K, 42.6, _ADAPTER, ""),
+    ("vit-adapter-deit-s_upernet_8xb2-amp-160k_ade20k-512x512", ADE20K, 46.2, _ADAPTER, ""),
+    ("vit-adapter-deit-b_upernet_8xb2-amp-160k_ade20k-512x512", ADE20K, 48.8, _ADAPTER, ""),
+    ("vit-adapter-augreg-t_upernet_8xb2-amp-160k_ade20k-512x512", ADE20K, 43.9, _ADAPTER, ""),
+    ("vit-adapter-augreg-b_upernet_8xb2-amp-160k_ade20k-512x512", ADE20K, 51.9, _ADAPTER, ""),
+    ("vit-adapter-augreg-l_upernet_8xb2-160k_ade20k-512x512", ADE20K, 53.4, _ADAPTER, ""),
     ("multilevel_timm:vit_small_patch14_dinov2.lvd142m", ADE20K, 47.2, _DINOV2, _STANDS),
     ("multilevel_timm:vit_base_patch14_dinov2.lvd142m", ADE20K, 51.3, _DINOV2, _STANDS),
     ("multilevel_timm:vit_large_patch14_dinov2.lvd142m", ADE20K, 53.1, _DINOV2, _STANDS),

@@ -23,6 +23,7 @@ from intarsia.inference.class_names import label_values
 from intarsia.inference.inputs.arrays import ImageLike, as_array
 from intarsia.inference.inputs.finding import FoundImages, ImageFile, Pages, means_many
 from intarsia.inference.inputs.images import ImageStream, warn_of_pages
+from intarsia.inference.inputs.remote import on_disk, shown
 from intarsia.inference.logits.lazy import HeadLogits, LogitMap, Resized
 from intarsia.inference.logits.postprocess import (
     FieldAllocator,
@@ -40,7 +41,7 @@ from intarsia.inference.network import Soundness, at_least, network_errors, one_
 from intarsia.inference.network_input import NetworkInput, by_windows, can_be_cut
 from intarsia.inference.prediction import Prediction, label_dtype
 from intarsia.inference.predictions import Answer, Predictions
-from intarsia.inference.tta import USUAL, check_augmented, views_of, without_resizing
+from intarsia.inference.tta import USUAL, at_first, check_augmented, pixels_of, views_of, without_resizing
 from intarsia.label_sets import pictured
 from intarsia.spec import AugmentedInference, InferenceSpec
 from intarsia.tasks.preprocess import Preprocess
@@ -207,11 +208,14 @@ class Predictor:
         """A logit map for every scale with every flip, in this order, which is that of their sum."""
         # Windows are computed as strips need them, which each view does for itself. A processor gains by no batch.
         together = self.inference.mode == "whole" and self.device.type != "cpu"
-        maps: dict[float, list[LogitMap]] = {}
-        for scale in sorted(augmented.scales, reverse=True):  # the largest needs most memory: while nothing is held
-            views = views_of(image, meta, scale, augmented.flips, together=together)
-            maps[scale] = [logit_map for view in views for logit_map in self._logit_maps(view, None, soundness)]
-        return [logit_map for scale in augmented.scales for logit_map in maps[scale]]
+        image, scales = at_first(image, meta, augmented), augmented.scales
+        pixels = [pixels_of(scale, (image.shape[0], image.shape[1])) for scale in scales]
+        maps: dict[int, list[LogitMap]] = {}
+        # The largest needs most memory: it comes while nothing is held.
+        for number in sorted(range(len(scales)), key=pixels.__getitem__, reverse=True):
+            views = views_of(image, meta, scales[number], augmented.flips, together=together)
+            maps[number] = [logit_map for view in views for logit_map in self._logit_maps(view, None, soundness)]
+        return [logit_map for number in range(len(scales)) for logit_map in maps[number]]
 
     def _logit_maps(self, batch: Batch, observe: Observe | None, soundness: Soundness | None) -> list[LogitMap]:
         """One logit map for each image, at its original size."""
@@ -328,8 +332,9 @@ class Predictor:
         """One image gives a Prediction; many give an iterator of them that decodes ahead and holds none back.
 
         image: a file, an array (H, W, C) or (H, W), a PIL image or a tensor (C, H, W); or a folder, a glob, or any
-        iterable of images. Arrays for a model that was trained on colours are uint8: grey, RGB or RGBA. A model trained
-        with `bands: raw` takes the numbers and bands that it was trained on.
+        iterable of images. Text may be an address: https:// of a file, s3:// of a file or folder. Arrays for a model
+        that was trained on colours are uint8: grey, RGB or RGBA. A model trained with `bands: raw` takes the numbers
+        and bands that it was trained on.
         probabilities, confidence, entropy, logits: also fill these fields, in float32 or, with `half`, in float16.
         place: gives the tensor for such a field of an image, by its name and shape, if it should not be in memory:
         `inference.scratch.Scratch` keeps them in files.
@@ -362,10 +367,10 @@ class Predictor:
         """What `predict_one` says of the name and the pixels (H, W, C) of an image, or a stream of it."""
         if isinstance(image, str | Path):
             if pages == "first" and not means_many(image):
-                file = Path(image).expanduser()
-                array = as_array(file, self.reader)
-                if (count := count_pages(file)) > 1:
-                    warn_of_pages(str(file), count)
+                with on_disk(image) as file:
+                    array = as_array(file, self.reader)
+                    if (count := count_pages(file)) > 1:
+                        warn_of_pages(shown(image), count)
                 return predict_one(file.stem, array)
         elif isinstance(image, np.ndarray | Image.Image | Tensor):
             return predict_one("image", as_array(image, self.reader))

@@ -16,14 +16,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.layers import determinism
+from intarsia.layers.memory_order import in_order
 
 
 def adaptive_avg_pool(x: Tensor, cells: int) -> Tensor:
     """(N, C, H, W) -> (N, C, cells, cells), the mean of each cell."""
-    if cells == 1 or not (torch.compiler.is_exporting() or determinism.wanted_of(x)):
+    is_exporting = torch.compiler.is_exporting()
+    if cells == 1 and is_exporting:
+        return x.mean((2, 3), keepdim=True)  # the same sum, without asking how the map lies in memory
+    if cells == 1 or not (is_exporting or determinism.wanted_of(x)):
         return F.adaptive_avg_pool2d(x, cells)
     rows, columns = (_shares(cells, x.shape[dim], x) for dim in (2, 3))  # (cells, H), (cells, W)
-    return rows @ x @ columns.T
+    if not is_exporting:
+        return rows @ x @ columns.T
+    # The map on the left of both, and in order: torch.export would ask for more than one row before it repeats `rows`
+    # for each map, or leaves one as it lies.
+    across = in_order((x @ columns.T).transpose(2, 3))  # (N, C, cells, H)
+    return (across @ rows.T).transpose(2, 3)
 
 
 class AdaptiveAvgPool(nn.Module):

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from intarsia.layers.memory_order import in_order
+
 
 class MultiheadAttention(nn.Module):
     """Attention of `query` over `memory`, which gives keys and values (Vaswani et al., arXiv:1706.03762).
@@ -60,4 +62,4 @@ def join_heads(x: Tensor) -> Tensor:
     x = x.transpose(-3, -2)
     # Its fused kernels leave heads last in memory, so that nothing is copied. What takes their place in an ONNX file
     # does not: without this copy, the graph would keep to the layout that it saw.
-    return (x.clone(memory_format=torch.contiguous_format) if torch.compiler.is_exporting() else x).flatten(-2)
+    return in_order(x).flatten(-2)

@@ -5,6 +5,7 @@ Shape letters: N images, C channels, h, w height and width of a map, L = h * w t
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from intarsia.layers.attention import MultiheadAttention
@@ -41,6 +42,13 @@ class SpatialReductionAttention(nn.Module):
         """(N, L, C) -> (N, L, C)."""
         memory = x
         if self.sr is not None and self.norm is not None:
-            memory = self.norm(to_tokens(self.sr(to_map(x, height, width))))  # (N, S, C)
+            memory = self.norm(_tokens(self.sr(to_map(x, height, width))))  # (N, S, C)
         out: Tensor = self.dropout(self.attn(x, memory))
         return out
+
+
+def _tokens(x: Tensor) -> Tensor:
+    """(N, C, h, w) -> (N, S, C)."""
+    if not torch.compiler.is_exporting():
+        return to_tokens(x)
+    return x.flatten(2).transpose(1, 2)  # the other way, torch.export would ask for more than one token

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from intarsia.contracts import Size
+from intarsia.layers.memory_order import in_order
 from intarsia.layers.patch_embed import pieces_and_padding
 
 
@@ -27,13 +28,13 @@ def split_windows(x: Tensor, side: int, windows: Size) -> Tensor:
     """(N, rows * S, columns * S, C) -> (N, G, L, C)."""
     rows, columns = windows
     x = x.unflatten(2, (columns, side)).unflatten(1, (rows, side))  # (N, rows, S, columns, S, C)
-    return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    return in_order(x.transpose(2, 3)).flatten(3, 4).flatten(1, 2)
 
 
 def join_windows(x: Tensor, side: int, windows: Size) -> Tensor:
     """(N, G, L, C) -> (N, rows * S, columns * S, C)."""
     x = x.unflatten(2, (side, side)).unflatten(1, windows).transpose(2, 3)  # (N, rows, S, columns, S, C)
-    return x.flatten(3, 4).flatten(1, 2)
+    return in_order(x).flatten(3, 4).flatten(1, 2)
 
 
 def crop_to(x: Tensor, height: int, width: int) -> Tensor:

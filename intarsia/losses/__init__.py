@@ -6,6 +6,19 @@
 A function has the name of the file that its loss is in, and stands here in its place.
 """
 
-from intarsia.losses.functional import boundary, cross_entropy, dice, focal, hausdorff, lovasz, ohem, tversky
+from intarsia.losses.functional import (
+    boundary,
+    cross_entropy,
+    dice,
+    focal,
+    hausdorff,
+    lovasz,
+    matthews,
+    ohem,
+    overlap,
+    tversky,
+)
 
-__all__ = ["boundary", "cross_entropy", "dice", "focal", "hausdorff", "lovasz", "ohem", "tversky"]
+__all__ = [
+    "boundary", "cross_entropy", "dice", "focal", "hausdorff", "lovasz", "matthews", "ohem", "overlap", "tversky",
+]  # fmt: skip

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from intarsia.losses.dice import naive_dice_cost
+from intarsia.losses.resized_logits import ResizedLogits
+from intarsia.losses.resized_sums import Activation, class_sums
 from intarsia.losses.targets import on_known_labels, one_hot_targets
 
 
@@ -45,18 +47,36 @@ class BatchDiceLoss(nn.Module):
         """
         return on_known_labels(self._loss, logits, target, ignore_index=self.ignore_index)
 
+    def of_resized(self, logits: ResizedLogits, target: Tensor) -> Tensor:
+        """What the loss gives for `logits.whole`, which are never made; see `resized_sums`."""
+
+        def loss(low: Tensor, target: Tensor) -> Tensor:
+            sums = class_sums(
+                logits, target, activation=_activation(low.shape[1]), counted=target != self.ignore_index
+            )  # (N, K) each
+            return self._of_sums(*(each.sum(dim=0) for each in sums))
+
+        return on_known_labels(loss, logits.low, target, ignore_index=self.ignore_index)
+
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         classes = logits.shape[1]
+        predicted = logits.sigmoid() if _activation(classes) == "sigmoid" else logits.softmax(dim=1)  # (N, K, H, W)
+        labelled = (target != self.ignore_index).unsqueeze(1)  # (N, 1, H, W)
+        predicted = predicted.where(labelled, 0.0)
+        wanted = (one_hot_targets(target, classes) & labelled).to(predicted.dtype)
+        return self._of_sums(*(x.sum(dim=(0, 2, 3)) for x in (predicted * wanted, predicted, wanted)))
+
+    def _of_sums(self, *sums: Tensor) -> Tensor:
+        """The loss, of the sums of p t, of p and of t, (K,) each."""
+        classes = len(sums[0])
         left_out = () if classes == 1 else (self.background, self.ignore_index)
         counted = [k for k in range(classes) if k not in left_out]
         if not counted:
             raise ValueError(f"BatchDiceLoss has no class left of {classes}: background is {self.background}")
-        predicted = logits.sigmoid() if classes == 1 else logits.softmax(dim=1)  # (N, K, H, W)
-        labelled = (target != self.ignore_index).unsqueeze(1)  # (N, 1, H, W)
-        predicted = predicted.where(labelled, 0.0)
-        wanted = (one_hot_targets(target, classes) & labelled).to(predicted.dtype)
-        sums = (x.sum(dim=(0, 2, 3)) for x in (predicted * wanted, predicted, wanted))
         # One by one: a list of places would be sent to the device in each step.
-        overlap, seen, there = (torch.stack([each[k] for k in counted]) for each in sums)
-        loss: Tensor = naive_dice_cost(overlap, seen, there, eps=self.eps).mean()
-        return loss
+        overlap, predicted, wanted = (torch.stack([each[k] for k in counted]) for each in sums)
+        return naive_dice_cost(overlap, predicted, wanted, eps=self.eps).mean()
+
+
+def _activation(num_logits: int) -> Activation:
+    return "sigmoid" if num_logits == 1 else "softmax"

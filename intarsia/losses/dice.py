@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from intarsia.losses.resized_logits import ResizedLogits
+from intarsia.losses.resized_sums import Activation, class_sums
 from intarsia.losses.targets import on_known_labels, one_hot_targets
 
 
@@ -67,24 +69,48 @@ class DiceLoss(nn.Module):
         """
         return on_known_labels(self._loss, logits, target, ignore_index=self.ignore_index)
 
+    def of_resized(self, logits: ResizedLogits, target: Tensor) -> Tensor:
+        """What the loss gives for `logits.whole`, which are never made; see `resized_sums`."""
+
+        def loss(low: Tensor, target: Tensor) -> Tensor:
+            labelled = self._labelled(target)
+            activation = self._activation(low.shape[1])
+            sums = class_sums(
+                logits, target, activation=activation, counted=labelled, squares=not self.naive_dice
+            )  # (N, K) each
+            overlap, predicted, wanted = (self._counted(each).sum(dim=1) for each in sums)
+            return self._of_sums(overlap, predicted, wanted, labelled)
+
+        return on_known_labels(loss, logits.low, target, ignore_index=self.ignore_index)
+
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         predicted = self._probabilities(logits)
         wanted = one_hot_targets(target, logits.shape[1])  # (N, K, H, W)
-        labelled = None
-        if self.ignored == "left_out" and self.ignore_index is not None:
-            labelled = (target != self.ignore_index).unsqueeze(1)  # (N, 1, H, W)
-            predicted, wanted = predicted.where(labelled, 0.0), wanted & labelled
+        labelled = self._labelled(target)
+        if labelled is not None:
+            in_all = labelled.unsqueeze(1)  # (N, 1, H, W)
+            predicted, wanted = predicted.where(in_all, 0.0), wanted & in_all
         predicted, wanted = self._counted(predicted).flatten(1), self._counted(wanted).flatten(1)  # (N, K * H * W)
         wanted = wanted.to(predicted.dtype)
-        overlap = (predicted * wanted).sum(dim=1)  # (N,)
+        of_predicted = predicted if self.naive_dice else predicted.square()
+        return self._of_sums((predicted * wanted).sum(dim=1), of_predicted.sum(dim=1), wanted.sum(dim=1), labelled)
+
+    def _of_sums(self, overlap: Tensor, predicted: Tensor, wanted: Tensor, labelled: Tensor | None) -> Tensor:
+        """The loss, of the sums of p t, of p (naively) or p p, and of t, (N,) each, and the pixels that are in them."""
         if self.naive_dice:
-            loss = naive_dice_cost(overlap, predicted.sum(dim=1), wanted.sum(dim=1), eps=self.eps)  # (N,)
+            loss = naive_dice_cost(overlap, predicted, wanted, eps=self.eps)  # (N,)
         else:
             eps = max(self.eps, torch.finfo(overlap.dtype).tiny)
-            loss = 1 - 2 * overlap / (predicted.square().sum(dim=1) + eps + wanted.sum(dim=1) + eps)  # (N,)
+            loss = 1 - 2 * overlap / (predicted + eps + wanted + eps)  # (N,)
         if labelled is not None:
             loss = loss * labelled.flatten(1).any(dim=1)
         return loss.sum() if self.reduction == "sum" else loss.mean()
+
+    def _labelled(self, target: Tensor) -> Tensor | None:
+        """The pixels (N, H, W) that are in the sums; None for all."""
+        if self.ignored == "no_class" or self.ignore_index is None:
+            return None
+        return target != self.ignore_index
 
     def _counted(self, maps: Tensor) -> Tensor:
         """Maps (N, K, H, W) of all classes without the ignored one. A single one stands for class 1, and stays."""
@@ -94,9 +120,15 @@ class DiceLoss(nn.Module):
         return torch.cat([maps[:, : self.ignore_index], maps[:, self.ignore_index + 1 :]], dim=1)
 
     def _probabilities(self, logits: Tensor) -> Tensor:
-        if not self.activate:
+        activation = self._activation(logits.shape[1])
+        if activation == "none":
             return logits
-        return logits.sigmoid() if self.use_sigmoid or logits.shape[1] == 1 else logits.softmax(dim=1)
+        return logits.sigmoid() if activation == "sigmoid" else logits.softmax(dim=1)
+
+    def _activation(self, num_logits: int) -> Activation:
+        if not self.activate:
+            return "none"
+        return "sigmoid" if self.use_sigmoid or num_logits == 1 else "softmax"
 
 
 def naive_dice_cost(overlap: Tensor, predicted: Tensor, wanted: Tensor, *, eps: float) -> Tensor:

@@ -24,7 +24,9 @@ from intarsia.losses.dice import DiceLoss
 from intarsia.losses.focal import FocalLoss
 from intarsia.losses.hausdorff import HausdorffDistanceLoss
 from intarsia.losses.lovasz import LovaszLoss
+from intarsia.losses.matthews import MatthewsLoss
 from intarsia.losses.ohem import OhemCrossEntropy
+from intarsia.losses.overlap import OverlapLoss
 from intarsia.losses.tversky import TverskyLoss
 
 
@@ -138,6 +140,36 @@ def tversky(
     """Tversky loss: Dice with the price `alpha` for false positives, and `beta` for what is missed; together 1."""
     loss = TverskyLoss(alpha=alpha, beta=beta, smooth=smooth, class_weight=class_weight, ignore_index=ignore_index)
     return _value(loss, logits, labels)
+
+
+def overlap(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    ignore_index: int = IGNORE_INDEX,
+    class_weight: Sequence[float] | None = None,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    smooth: float = 0.0,
+    log: bool = False,
+    classes: Sequence[int] | None = None,
+) -> Tensor:
+    """What each class lacks of full overlap in the whole batch, averaged; a class that no label shows costs nothing.
+
+    alpha, beta: prices of false positives and of what is missed; 1 each is the Jaccard loss, 0.5 each Dice. gamma: the
+    power of the mean. smooth, log, classes: see `OverlapLoss`.
+    """
+    loss = OverlapLoss(
+        alpha=alpha, beta=beta, gamma=gamma, smooth=smooth, log=log, classes=classes, class_weight=class_weight,
+        ignore_index=ignore_index,
+    )  # fmt: skip
+    return _value(loss, logits, labels)
+
+
+def matthews(logits: Tensor, labels: Tensor, *, ignore_index: int = IGNORE_INDEX, eps: float = 1e-5) -> Tensor:
+    """1 minus the Matthews correlation of a single logit (N, 1, H, W), over the whole batch."""
+    return _value(MatthewsLoss(eps=eps, ignore_index=ignore_index), logits, labels)
 
 
 def hausdorff(

@@ -11,14 +11,12 @@ there when the loss is; the backward pass only multiplies it. On GPUs a Triton k
 There is no second derivative: who asks for one (create_graph=True) is told to take the plain loss of
 `ResizedLogits.whole`.
 
-Shape letters: N images, K classes, H, W height and width of the labels, h, w of the logits, P pixels of a strip, s rows
-of the logits that it is made of.
+Shape letters: N images, K classes, H, W height and width of the labels, h, w of the logits, P pixels of a strip.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,13 +24,8 @@ import torch
 from torch import Tensor
 
 from intarsia.layers import triton
-from intarsia.losses.bilinear import Direction
 from intarsia.losses.resized_logits import ResizedLogits, refuse_second_derivative
-from intarsia.losses.targets import is_on_cpu
-
-_STRIP = 1 << 19
-_STRIP_ON_DEVICES = 1 << 24
-"""Numbers of a strip: what stays in the cache of a processor; what keeps a GPU busy."""
+from intarsia.losses.strips import directions_of, exp_, strips
 
 
 def softmax_sum(
@@ -72,6 +65,12 @@ def sigmoid_sum(
     class_weight: (K,), that of the positive answers.
     """
     labels, weight = _labels_and_weights(logits, target, weight, ignore_index)
+    if _has_kernels(logits.low):
+        from intarsia.losses import triton_cross_entropy
+
+        parts = (None, None, weight)
+        no_share = label_smoothing / 2
+        return triton_cross_entropy.pixel_losses(logits, labels, parts, class_weight, no_share=no_share).sum()
     return _summed(logits, labels, weight, Sigmoid(class_weight, label_smoothing))
 
 
@@ -133,7 +132,7 @@ class Softmax:
         loss = -of_own * own
         if of_each is not None:
             loss -= of_each * (x if classes is None else x * classes).sum(dim=0)
-        total = _exp_(x).sum(dim=0)
+        total = exp_(x).sum(dim=0)
         loss += of_all * total.log()
         if gradient:
             x.mul_(of_all / total).scatter_add_(0, index, -of_own[None])
@@ -184,14 +183,9 @@ class Sigmoid:
         return loss.where(weight != 0, 0.0)
 
 
-def _exp_(x: Tensor) -> Tensor:
-    """The exponential, in place; in float32 as a power of two, which is several times faster on processors."""
-    return x.exp_() if x.dtype == torch.float64 else x.mul_(1 / math.log(2)).exp2_()
-
-
 def _softplus_of_minus(x: Tensor) -> Tensor:
     """log(1 + exp(-x)), by log instead of log1p, which is ten times slower on processors; its rounding is mended."""
-    small = _exp_(x.abs().neg_())
+    small = exp_(x.abs().neg_())
     one_more = small + 1
     small.sub_(one_more - 1)
     return one_more.log_().add_(small).sub_(x.clamp(max=0))
@@ -229,63 +223,16 @@ def _go_through(
     logits: ResizedLogits, labels: Tensor, weight: Tensor, form: Form, losses: Tensor | None, gradient: Tensor | None
 ) -> Tensor:
     """The sum of the losses, which are written to `losses` (N, H, W), and their gradient to `gradient` (N, K, h, w)."""
-    images, classes, height, width = logits.shape
-    low = logits.low.detach()
-    down, along = (
-        Direction.of(before, after, low, align_corners=logits.align_corners)
-        for before, after in zip(low.shape[2:], logits.size, strict=True)
-    )
-    watched = logits.labels if logits.right is None else None
-    right = None if watched is None else torch.empty_like(watched, dtype=torch.bool)
     sums = []
-    for image in range(images):
-        for begin, end in _strips(height, width * classes, low):
-            top, rows = down.part(begin, end, logits.align_corners)
-            slab = low[image, :, top : top + rows.length]  # (K, s, w)
-            turned = along.enlarge(slab.flatten(0, 1).t().contiguous(), 0)  # (W, K * s)
-            x = rows.enlarge(turned.t().reshape(classes, -1, width), 1).view(classes, -1)  # (K, P)
-            strip = (image, slice(begin, end))
-            if right is None or watched is None:
-                largest = x.amax(dim=0)
-            else:
-                of_strip, largest = _right_and_largest(x, watched[strip].flatten())
-                right[strip] = of_strip.view(-1, width)
-            if isinstance(form, Softmax):
-                x.sub_(largest)
-            loss = form(x, labels[strip].flatten(), weight[strip].flatten(), gradient=gradient is not None)
-            sums.append(loss.sum())
-            if losses is not None:
-                losses[strip] = loss.view(-1, width)
-            if gradient is not None:
-                turned = rows.transposed(x.view(classes, -1, width), 1).flatten(0, 1).t().contiguous()  # (W, K * s)
-                found = along.transposed(turned, 0)  # (w, K * s)
-                gradient[image, :, top : top + rows.length] += found.t().view(classes, -1, low.shape[3])
-    if right is not None:
-        logits.right = right
+    for strip in strips(logits, directions_of(logits), largest=isinstance(form, Softmax)):
+        x = strip.x
+        if isinstance(form, Softmax):
+            assert strip.largest is not None
+            x.sub_(strip.largest)
+        loss = form(x, strip.of(labels), strip.of(weight), gradient=gradient is not None)
+        sums.append(loss.sum())
+        if losses is not None:
+            losses[strip.place] = loss.view(losses[strip.place].shape)
+        if gradient is not None:
+            strip.add_gradient(x, gradient)
     return torch.stack(sums).sum()
-
-
-def _strips(height: int, row: int, like: Tensor) -> Iterator[tuple[int, int]]:
-    """Rows from, to; of so many that all numbers of a strip, `row` in each, are about as many as they should be."""
-    step = max((_STRIP if is_on_cpu(like) else _STRIP_ON_DEVICES) // row, 1)
-    for begin in range(0, height, step):
-        yield begin, min(begin + step, height)
-
-
-def _right_and_largest(x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (K, P) and labels (P,) -> whether the first of the largest is the label's; the largest; (P,) each."""
-    inside = (label >= 0) & (label < len(x))
-    label = label.long().clamp(0, len(x) - 1)
-    if not is_on_cpu(x):
-        largest = x.max(dim=0)
-        return (largest.indices == label) & inside, largest.values
-    # On a processor max() is dear with its indices: compare with the largest of the others instead.
-    index = label[None]
-    own = x.gather(0, index)
-    others = x.scatter_(0, index, -torch.inf).amax(dim=0)
-    x.scatter_(0, index, own)
-    right = own[0] > others
-    equal = own[0] == others
-    if equal.any():
-        right[equal] = x[:, equal].max(dim=0).indices == label[equal]
-    return right & inside, torch.maximum(own[0], others)

@@ -87,6 +87,6 @@ def refuse_second_derivative() -> None:
     """
     if torch.is_grad_enabled():
         raise RuntimeError(
-            "cross entropy of logits that are not enlarged has no second derivative, but the backward pass was run "
+            "a loss of logits that are not enlarged has no second derivative, but the backward pass was run "
             "with create_graph=True. Take the loss of the enlarged logits: loss(logits.whole, target)"
         )

@@ -2,8 +2,9 @@
 
 Forwards a program has a tile of the labels' pixels in registers and goes over the classes: each logit is made of the
 four around it, the sum of exponentials grows as it goes, and what stays of a pixel is its loss and the logarithm of
-that sum. Backwards a program has a tile of the logits' own places and goes over the pixels that are made of them,
-making their logits anew; so nobody adds to what another program adds to, and every run gives the same bits.
+that sum; where each class is a question of its own (`no_share`), the sum of their losses grows. Backwards a program has
+a tile of the logits' own places and goes over the pixels that are made of them, making their logits anew; so nobody
+adds to what another program adds to, and every run gives the same bits.
 
 The second form of what `resized_cross_entropy` does in strips; see there. Float32 only.
 
@@ -23,22 +24,27 @@ from torch import Tensor
 
 from intarsia.losses.bilinear import Direction
 from intarsia.losses.resized_logits import ResizedLogits, refuse_second_derivative
+from intarsia.losses.strips import directions_of
 
 TILE = (8, 32)
 """Pixels of a program forwards. Rows are 32 wide, so that a warp reads and writes neighbours."""
 TILE_BACKWARDS = (8, 4, 16)
 """Classes, rows and columns of a program backwards."""
 
-Parts = tuple[Tensor, Tensor | None, Tensor]
+Parts = tuple[Tensor | None, Tensor | None, Tensor]
 """How much each pixel (N, H, W) counts; see `resized_cross_entropy.Softmax.parts`."""
 
 
-def pixel_losses(logits: ResizedLogits, labels: Tensor, parts: Parts, class_weight: Tensor | None) -> Tensor:
+def pixel_losses(
+    logits: ResizedLogits, labels: Tensor, parts: Parts, class_weight: Tensor | None, *, no_share: float | None = None
+) -> Tensor:
     """The loss of each pixel (N, H, W), of labels (N, H, W) that are classes.
 
     class_weight: (K,), by which the logits count for `of_each`. If somebody wants to know, `logits.right` is told.
+    no_share: makes each class a question of its own, whose answers are this and one less this; of `parts` only the last
+        is then needed, and the class weights are those of yes.
     """
-    return _PixelLosses.apply(logits.low, logits, labels, parts, class_weight)  # type: ignore[no-any-return]
+    return _PixelLosses.apply(logits.low, logits, labels, parts, class_weight, no_share)  # type: ignore[no-any-return]
 
 
 class _PixelLosses(torch.autograd.Function):
@@ -50,13 +56,12 @@ class _PixelLosses(torch.autograd.Function):
         labels: Tensor,
         parts: Parts,
         class_weight: Tensor | None,
+        no_share: float | None,
     ) -> Tensor:
         low, labels = low.contiguous(), labels.contiguous()
-        rows, columns = (
-            Direction.of(before, after, low, align_corners=logits.align_corners)
-            for before, after in zip(low.shape[2:], logits.size, strict=True)
-        )
-        losses, log_sums = (torch.empty_like(labels, dtype=low.dtype) for _ in range(2))
+        rows, columns = directions_of(logits)
+        losses = torch.empty_like(labels, dtype=low.dtype)
+        log_sums = torch.empty_like(losses) if no_share is None else None
         watched = None if logits.labels is None or logits.right is not None else logits.labels.contiguous()
         right = None if watched is None else torch.empty_like(watched, dtype=torch.uint8)
         images, classes, height, width = logits.shape
@@ -64,16 +69,16 @@ class _PixelLosses(torch.autograd.Function):
         grid = (triton.cdiv(width, TILE[1]), triton.cdiv(height, TILE[0]), images)
         _loss_kernel[grid](
             low, *_tables(rows), *_tables(columns), labels, watched, of_own, of_each, of_all, class_weight,
-            losses, log_sums, right, classes, height, width, low.shape[2], low.shape[3], *TILE,
+            losses, log_sums, right, no_share, classes, height, width, low.shape[2], low.shape[3], *TILE,
         )  # fmt: skip
         if right is not None:
             logits.right = right.bool()
-        ctx.directions = rows, columns
+        ctx.directions, ctx.no_share = (rows, columns), no_share
         ctx.save_for_backward(low, labels, of_own, of_each, of_all, class_weight, log_sums)
         return losses
 
     @staticmethod
-    def backward(ctx: Any, of_losses: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, of_losses: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         refuse_second_derivative()
         low, labels, of_own, of_each, of_all, class_weight, log_sums = ctx.saved_tensors
         rows, columns = ctx.directions
@@ -84,10 +89,10 @@ class _PixelLosses(torch.autograd.Function):
         _gradient_kernel[(tiles, triton.cdiv(classes, classes_in_tile), images)](
             low, *_tables(rows), *_support(rows), *_tables(columns), *_support(columns), labels,
             *(None if part is None else part * of_losses for part in (of_own, of_each, of_all)),
-            class_weight, log_sums, gradient,
+            class_weight, log_sums, gradient, ctx.no_share,
             classes, height, width, *labels.shape[1:], _most(rows), _most(columns), *TILE_BACKWARDS,
         )  # fmt: skip
-        return gradient, None, None, None, None
+        return gradient, None, None, None, None, None
 
 
 def _tables(direction: Direction) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,10 +122,30 @@ def _logit(logits, top, bottom, left, right, down, across, inside):  # type: ign
     return upper * (1 - down) + (c * (1 - across) + d * across) * down
 
 
+@triton.jit
+def _answer(x, hit, positive, no_share):  # type: ignore[no-untyped-def]
+    """The binary cross entropy of logits x, whose answer is yes where it is hit, weighted by `positive`."""
+    yes = tl.where(hit, 1 - no_share, no_share)
+    counted = 1 + (positive - 1) * yes
+    small = tl.exp(-tl.abs(x))
+    one_more = small + 1  # log(one_more) has lost what was rounded away here, and that is all there is of sure answers
+    softplus = tl.log(one_more) + (small - (one_more - 1))
+    return softplus * counted + (tl.maximum(-x, 0.0) * counted + (1 - yes) * x)
+
+
+@triton.jit
+def _of_answer(x, hit, positive, no_share):  # type: ignore[no-untyped-def]
+    """The gradient of `_answer` with respect to x."""
+    yes = tl.where(hit, 1 - no_share, no_share)
+    small = tl.exp(-tl.abs(x))
+    unlikely = tl.where(x > 0, small, 1.0) / (1 + small)
+    return (1 - yes) - unlikely * (1 + (positive - 1) * yes)
+
+
 @triton.jit  # type: ignore[untyped-decorator]
 def _loss_kernel(  # type: ignore[no-untyped-def]
     logits, row_first, row_second, row_share, column_first, column_second, column_share,
-    labels, watched, of_own, of_each, of_all, class_weight, losses, log_sums, right,
+    labels, watched, of_own, of_each, of_all, class_weight, losses, log_sums, right, no_share,
     classes, height, width, low_height, low_width,
     TILE_HEIGHT: tl.constexpr, TILE_WIDTH: tl.constexpr,
 ):  # fmt: skip
@@ -140,30 +165,41 @@ def _loss_kernel(  # type: ignore[no-untyped-def]
     base = logits + image * classes * low_height * low_width
 
     best = _logit(base, top, bottom, first, second, down, across, inside)
-    total = tl.full(best.shape, 1.0, dtype=tl.float32)
     index = tl.zeros(best.shape, dtype=tl.int32)
     own = tl.where(label == 0, best, 0.0)
-    spread = best if class_weight is None else best * tl.load(class_weight)
+    first_weight = 1.0 if class_weight is None else tl.load(class_weight)
+    spread = best * first_weight
+    if no_share is None:
+        total = tl.full(best.shape, 1.0, dtype=tl.float32)
+    else:
+        total = _answer(best, label == 0, first_weight, no_share)
     for k in range(1, classes):
         base += low_height * low_width
         value = _logit(base, top, bottom, first, second, down, across, inside)
         larger = value > best
-        difference = tl.exp(-tl.abs(value - best))
-        total = tl.where(larger, total * difference + 1, total + difference)
+        each_weight = 1.0 if class_weight is None else tl.load(class_weight + k)
+        if no_share is None:
+            difference = tl.exp(-tl.abs(value - best))
+            total = tl.where(larger, total * difference + 1, total + difference)
+            own = tl.where(label == k, value, own)
+            if of_each is not None:
+                spread += value * each_weight
+        else:
+            total += _answer(value, label == k, each_weight, no_share)
         index = tl.where(larger, k, index)
         best = tl.where(larger, value, best)
-        own = tl.where(label == k, value, own)
-        if of_each is not None:
-            spread += value if class_weight is None else value * tl.load(class_weight + k)
 
-    own_part = tl.load(of_own + places, mask=inside, other=0.0)
     part = tl.load(of_all + places, mask=inside, other=0.0)
-    log_total = tl.log(total)
-    loss = part * log_total - own_part * (own - best)
-    if of_each is not None:
-        loss += (part - own_part) * best - spread * tl.load(of_each + places, mask=inside, other=0.0)
+    if no_share is None:
+        own_part = tl.load(of_own + places, mask=inside, other=0.0)
+        log_total = tl.log(total)
+        loss = part * log_total - own_part * (own - best)
+        if of_each is not None:
+            loss += (part - own_part) * best - spread * tl.load(of_each + places, mask=inside, other=0.0)
+        tl.store(log_sums + places, best + log_total, mask=inside)
+    else:
+        loss = part * total
     tl.store(losses + places, tl.where(part != 0, loss, 0.0), mask=inside)
-    tl.store(log_sums + places, best + log_total, mask=inside)
     if right is not None:
         hit = index == tl.load(watched + places, mask=inside, other=0)
         tl.store(right + places, hit.to(tl.uint8), mask=inside)
@@ -173,7 +209,7 @@ def _loss_kernel(  # type: ignore[no-untyped-def]
 def _gradient_kernel(  # type: ignore[no-untyped-def]
     logits, row_first, row_second, row_share, row_begin, row_end,
     column_first, column_second, column_share, column_begin, column_end,
-    labels, of_own, of_each, of_all, class_weight, log_sums, gradient,
+    labels, of_own, of_each, of_all, class_weight, log_sums, gradient, no_share,
     classes, low_height, low_width, height, width, most_rows, most_columns,
     CLASSES: tl.constexpr, TILE_HEIGHT: tl.constexpr, TILE_WIDTH: tl.constexpr,
 ):  # fmt: skip
@@ -213,14 +249,17 @@ def _gradient_kernel(  # type: ignore[no-untyped-def]
                 left[None, None, :], right[None, None, :], down[None, :, None], across[None, None, :],
                 inside[None, :, :] & (k < classes),
             )  # fmt: skip
-            log_sum = tl.load(log_sums + places, mask=inside, other=0.0)
             part = tl.load(of_all + places, mask=inside, other=0.0)
-            own_part = tl.load(of_own + places, mask=inside, other=0.0)
             label = tl.load(labels + places, mask=inside, other=0)
-            of_logit = part[None, :, :] * tl.exp(value - log_sum[None, :, :])
-            of_logit -= tl.where(label[None, :, :] == k, own_part[None, :, :], 0.0)
-            if of_each is not None:
-                of_logit -= each_weight * tl.load(of_each + places, mask=inside, other=0.0)[None, :, :]
+            if no_share is None:
+                log_sum = tl.load(log_sums + places, mask=inside, other=0.0)
+                own_part = tl.load(of_own + places, mask=inside, other=0.0)
+                of_logit = part[None, :, :] * tl.exp(value - log_sum[None, :, :])
+                of_logit -= tl.where(label[None, :, :] == k, own_part[None, :, :], 0.0)
+                if of_each is not None:
+                    of_logit -= each_weight * tl.load(of_each + places, mask=inside, other=0.0)[None, :, :]
+            else:
+                of_logit = part[None, :, :] * _of_answer(value, label[None, :, :] == k, each_weight, no_share)
             weight = tl.where(inside, row_part[:, None] * column_part[None, :], 0.0)
             found += weight[None, :, :] * of_logit
     places = k * low_height * low_width + i[None, :, None] * low_width + j[None, None, :]

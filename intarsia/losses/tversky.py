@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from intarsia.losses.class_weights import as_buffer, in_precision_of
+from intarsia.losses.resized_logits import ResizedLogits
+from intarsia.losses.resized_sums import class_sums
 from intarsia.losses.targets import on_known_labels, one_hot_targets
 
 
@@ -64,21 +66,35 @@ class TverskyLoss(nn.Module):
         Raises ValueError for a single logit, which has no softmax, for class weights of another number, and for labels
         that are no class (`on_known_labels`).
         """
-        num_classes = logits.shape[1]
-        if num_classes == 1:
-            raise ValueError("TverskyLoss needs one logit per class; this head has a single one")
-        if self.class_weight is not None and len(self.class_weight) != num_classes:
-            raise ValueError(f"class_weight has {len(self.class_weight)} entries for {num_classes} logits")
+        self._check(logits.shape[1])
         return on_known_labels(self._loss, logits, target, ignore_index=self.ignore_index)
 
+    def of_resized(self, logits: ResizedLogits, target: Tensor) -> Tensor:
+        """What the loss gives for `logits.whole`, which are never made; see `resized_sums`."""
+        self._check(logits.shape[1])
+
+        def loss(low: Tensor, target: Tensor) -> Tensor:
+            sums = class_sums(logits, target, activation="softmax", counted=target != self.ignore_index)
+            return self._of_sums(*sums)
+
+        return on_known_labels(loss, logits.low, target, ignore_index=self.ignore_index)
+
+    def _check(self, num_logits: int) -> None:
+        if num_logits == 1:
+            raise ValueError("TverskyLoss needs one logit per class; this head has a single one")
+        if self.class_weight is not None and len(self.class_weight) != num_logits:
+            raise ValueError(f"class_weight has {len(self.class_weight)} entries for {num_logits} logits")
+
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        num_classes = logits.shape[1]
         labelled = (target != self.ignore_index).unsqueeze(1)  # (N, 1, H, W)
         predicted = logits.softmax(dim=1) * labelled  # (N, K, H, W)
-        wanted = (one_hot_targets(target, num_classes) & labelled).to(predicted.dtype)
-        tp = (predicted * wanted).sum(dim=(2, 3))  # (N, K)
-        fp = predicted.sum(dim=(2, 3)) - tp
-        fn = wanted.sum(dim=(2, 3)) - tp
+        wanted = (one_hot_targets(target, logits.shape[1]) & labelled).to(predicted.dtype)
+        return self._of_sums(*(each.sum(dim=(2, 3)) for each in (predicted * wanted, predicted, wanted)))
+
+    def _of_sums(self, tp: Tensor, predicted: Tensor, wanted: Tensor) -> Tensor:
+        """The loss, of the sums of p t, of p and of t, (N, K) each."""
+        num_classes = tp.shape[1]
+        fp, fn = predicted - tp, wanted - tp
         smooth = max(self.smooth, torch.finfo(tp.dtype).tiny)  # nothing of nothing costs nothing, also without
         loss = 1 - (tp + smooth) / (tp + self.alpha * fp + self.beta * fn + smooth)
         if self.class_weight is not None and self._class_weight is not None:

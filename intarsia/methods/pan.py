@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.layers.activation import RELU, Activation
+from intarsia.layers.adaptive_pooling import AdaptiveAvgPool
 from intarsia.layers.classifier import channel_dropout
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.decoder_block import (
@@ -39,7 +40,7 @@ class FeaturePyramidAttention(nn.Module):
     def __init__(self, in_channels: int, channels: int, *, norm: Norm, activation: Activation) -> None:
         super().__init__()
         conv = partial(ConvNormAct, bias=True, norm=norm, activation=activation)
-        self.branch1 = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv(in_channels, channels, 1))
+        self.branch1 = nn.Sequential(AdaptiveAvgPool(1), conv(in_channels, channels, 1))
         self.mid = nn.Sequential(conv(in_channels, channels, 1))
         self.down1 = nn.Sequential(nn.MaxPool2d(2), conv(in_channels, 1, 7, padding=3))
         self.down2 = nn.Sequential(nn.MaxPool2d(2), conv(1, 1, 5, padding=2))
@@ -72,7 +73,7 @@ class GlobalAttentionUpsample(nn.Module):
         super().__init__()
         self.interpolation = interpolation
         gate = ConvNormAct(channels, channels, 1, bias=True, norm=norm, activation=None)
-        self.conv1 = nn.Sequential(nn.AdaptiveAvgPool2d(1), gate, nn.Sigmoid())
+        self.conv1 = nn.Sequential(AdaptiveAvgPool(1), gate, nn.Sigmoid())
         self.conv2 = ConvNormAct(in_channels, channels, 3, padding=1, bias=True, norm=norm, activation=activation)
 
     def forward(self, level: Tensor, x: Tensor) -> Tensor:

@@ -28,10 +28,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.layers.activation import RELU, Activation
+from intarsia.layers.adaptive_pooling import AdaptiveAvgPool
 from intarsia.layers.attention import MultiheadAttention, join_heads
 from intarsia.layers.classifier import channel_dropout, pixel_classifier
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.levels import cropped, paired_levels, resize
+from intarsia.layers.memory_order import in_order
 from intarsia.layers.non_local import embedding, output
 from intarsia.layers.norm import BN, Norm
 
@@ -59,11 +61,10 @@ def contexts(x: Tensor, ratio: int) -> Tensor:
     blocks = x.unflatten(3, (WINDOWS - 1 + ratio, b)).unflatten(2, (WINDOWS - 1 + ratio, a))
     blocks = torch.stack([blocks.narrow(2, i, WINDOWS) for i in range(ratio)], dim=3)  # (N, C, 8, R, a, 7 + R, b)
     blocks = torch.stack([blocks.narrow(5, i, WINDOWS) for i in range(ratio)], dim=6)  # (N, C, 8, R, a, 8, R, b)
-    windows: Tensor = (
-        blocks.permute(0, 2, 5, 1, 3, 4, 6, 7).flatten(0, 2).flatten(2, 3).flatten(3, 4)
-    )  # (N * 64, C, R a, R b)
+    blocks = in_order(blocks.permute(0, 2, 5, 1, 3, 4, 6, 7))
+    windows = blocks.flatten(0, 2).flatten(2, 3).flatten(3, 4)  # (N * 64, C, R a, R b)
     pixels: Tensor = windows.unflatten(3, (b, ratio)).unflatten(2, (a, ratio))  # (N * 64, C, a, R, b, R)
-    return pixels.permute(0, 3, 5, 1, 2, 4).reshape(-1, ratio * ratio * channels, a, b)
+    return in_order(pixels.permute(0, 3, 5, 1, 2, 4)).reshape(-1, ratio * ratio * channels, a, b)
 
 
 def shifted_borders(x: Tensor, ratio: int, *, dim: int) -> Tensor:
@@ -85,13 +86,13 @@ def shifted_borders(x: Tensor, ratio: int, *, dim: int) -> Tensor:
 def windows_of(x: Tensor) -> Tensor:
     """(N, C, h, w) -> (N * 64, C, a, b)."""
     x = x.unflatten(3, (WINDOWS, -1)).unflatten(2, (WINDOWS, -1))  # (N, C, 8, a, 8, b)
-    return x.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+    return in_order(x.permute(0, 2, 4, 1, 3, 5)).flatten(0, 2)
 
 
 def joined(x: Tensor) -> Tensor:
     """(N * 64, C, a, b) -> (N, C, h, w)."""
     x = x.unflatten(0, (-1, WINDOWS, WINDOWS)).permute(0, 3, 1, 4, 2, 5)  # (N, C, 8, a, 8, b)
-    return x.flatten(4, 5).flatten(2, 3)
+    return in_order(x).flatten(4, 5).flatten(2, 3)
 
 
 def repeated_to_windows(x: Tensor) -> Tensor:
@@ -137,11 +138,11 @@ class VWA(nn.Module):
 
     def forward(self, query: Tensor, context: Tensor) -> Tensor:
         """Windows and their contexts, (N * 64, C, a, b) each -> (N * 64, C, a, b)."""
-        heads = [
-            x.flatten(2).unflatten(1, (self.num_heads, -1)).transpose(2, 3).contiguous()
+        q, k, v = (
+            in_order(x.flatten(2).unflatten(1, (self.num_heads, -1)).transpose(2, 3)).contiguous()
             for x in (self.theta(query), self.phi(context), self.g(context))
-        ]  # (N * 64, heads, a * b, C / heads) each
-        mean = join_heads(F.scaled_dot_product_attention(*heads))  # (N * 64, a * b, C)
+        )  # (N * 64, heads, a * b, C / heads) each
+        mean = join_heads(F.scaled_dot_product_attention(q, k, v))  # (N * 64, a * b, C)
         out: Tensor = self.conv_out(mean.transpose(1, 2).unflatten(2, query.shape[2:]))
         return out
 
@@ -235,7 +236,7 @@ class VWHead(nn.Module):
         self.attn = nn.ModuleList(VWA(channels, num_heads=nheads, norm=norm) for _ in RATIOS)
         self.ds = _embeddings(channels, norm=norm, activation=activation)
         self.short_path = fused(1)
-        self.image_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), fused(1))
+        self.image_pool = nn.Sequential(AdaptiveAvgPool(1), fused(1))
         self.cat = fused(5)
         self.linear_c1 = Projection(fine, FINE_CHANNELS)
         self.low_level_fuse = fused(1, FINE_CHANNELS)

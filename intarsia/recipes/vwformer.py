@@ -1,8 +1,8 @@
 """VWFormer on ConvNeXt and Swin.
 
-Its published recipes are those of https://github.com/yan-hao-tian/VW (43d205b, MIT), as facts. Left out are that of
-ConvNeXt-S on ADE20K, whose file there is the one of Cityscapes, and those of Swin, which decay learning rates by a rule
-of their own.
+Its published recipes are those of https://github.com/yan-hao-tian/VW (43d205b, MIT), as facts. Left out is that of
+ConvNeXt-S on ADE20K, whose file there is the one of Cityscapes. That of Swin-B starts from weights of 21,000 classes,
+as its file is named; within, the file names those of 1,000.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from intarsia.recipes import convnext, swin
-from intarsia.recipes.benchmarks import Config
+from intarsia.recipes.benchmarks import Config, Setting
 from intarsia.recipes.dilated import NORM, SYNC_NORM
 from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import adamw, transformer
@@ -27,6 +27,7 @@ ROWS = (
         Rows(f"convnext-{size}", ("vwformer",), 4, 4, ("160k",), ("cityscapes-512x1024",), note="amp")
         for size in _CITYSCAPES
     ),
+    *(Rows(f"swin-{size}", ("vwformer",), 4, 4, ("160k",), ("ade20k-640x640",)) for size in ("base", "large")),
 )
 
 
@@ -62,11 +63,40 @@ def _swin(size: str, num_classes: int, bands: int) -> Config:
 
 
 def _published(recipe: Published) -> Parts:
-    """Tested on images whose sides are multiples of 64 on ADE20K, as its windows want them."""
-    setting, streets = recipe.setting, recipe.setting_name.startswith("cityscapes")
-    if not streets:
-        resize: Config = {"type": "Resize", "scale": setting.scale, "keep_ratio": True}
-        setting = replace(setting, test_resize=(resize, {"type": "ResizeToMultiple", "size_divisor": 64}))
+    on_swin = recipe.method.startswith("swin-")
+    return _published_on_swin(recipe) if on_swin else _published_on_convnext(recipe)
+
+
+def _in_windows(setting: Setting) -> Setting:
+    """Tested on images whose sides are multiples of 64, as its windows want them."""
+    resize: Config = {"type": "Resize", "scale": setting.scale, "keep_ratio": True}
+    return replace(setting, test_resize=(resize, {"type": "ResizeToMultiple", "size_divisor": 64}))
+
+
+def _published_on_swin(recipe: Published) -> Parts:
+    """Layers of Swin learn at rates that decay by 0.85 towards the patches, those of all sizes as if there were 12."""
+    size = recipe.method.removeprefix("swin-")
+    weights = swin.weights(f"{size}-patch4-window12-in22k-384x384-pre")
+    start = {"type": "Pretrained", "checkpoint": weights}
+    model: Config = {
+        "type": "EncoderDecoder",
+        "pretrained": None,
+        "backbone": {**swin.backbone(size, window=12, image=384), "init_cfg": start},
+        "decode_head": _head(swin.stages(size), recipe.num_classes, short_cut=size != "large", norm=SYNC_NORM),
+        "train_cfg": {},
+        "test_cfg": {"mode": "whole"},
+    }
+    optim = {
+        **adamw(1e-4, 0.05),
+        "constructor": "LearningRateDecayOptimizerConstructor",
+        "paramwise_cfg": {"decay_rate": 0.85, "decay_type": "layer_wise", "num_layers": 12},
+    }
+    return Parts(model, optim, transformer(recipe.steps), setting=_in_windows(recipe.setting), workers=4)
+
+
+def _published_on_convnext(recipe: Published) -> Parts:
+    streets = recipe.setting_name.startswith("cityscapes")
+    setting = recipe.setting if streets else _in_windows(recipe.setting)
     size = recipe.method.removeprefix("convnext-")
     larger = size in ("base", "large", "xlarge")  # start from ImageNet's 21,000 classes, whatever they are trained on
     weights = convnext.weights(size, 640 if larger else 512)

@@ -344,7 +344,8 @@ def _value(
     if isinstance(found, ResizedLogits):
         if term.loss is None:
             return accuracy_of_resized(found, target, ignore_index=ignore_index)
-        return cast(LossOfResized, term.loss).of_resized(found, target, weight=chosen)
+        loss = cast(LossOfResized, term.loss)
+        return loss.of_resized(found, target) if chosen is None else loss.of_resized(found, target, weight=chosen)
     if term.loss is None:
         return pixel_accuracy(found.detach(), target, ignore_index=ignore_index)
     if chosen is None:

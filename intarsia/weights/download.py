@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from intarsia.io.digest import file_hash
+from intarsia.io.stores import OFFLINE as OFFLINE
+from intarsia.io.stores import is_offline as is_offline
 from intarsia.io.text import encodable
 from intarsia.io.whole_files import DiskFullError, put_in_place, write_text
 from intarsia.terminal import progress, say
@@ -34,7 +36,7 @@ from intarsia.terminal import progress, say
 if TYPE_CHECKING:
     import requests
 
-CACHE, MIRROR, OFFLINE = "INTARSIA_CACHE", "INTARSIA_MIRROR", "INTARSIA_OFFLINE"
+CACHE, MIRROR = "INTARSIA_CACHE", "INTARSIA_MIRROR"
 
 TO_CONNECT, PATIENCE = 10.0, 30.0
 """Seconds after which a server is given up that cannot be reached, or is silent."""
@@ -99,11 +101,6 @@ def cached_file(address: str) -> Path:
     path = unquote(urlsplit(address).path)
     name = re.sub(r"[^\w.+=@-]", "_", path.rpartition("/")[2]).lstrip(".")[-150:] or "weights"
     return cache_folder() / hashlib.sha256(address.encode()).hexdigest()[:8] / name
-
-
-def is_offline() -> bool:
-    """Whether the person has forbidden the network."""
-    return os.environ.get(OFFLINE, "") not in ("", "0")
 
 
 def fetch(address: str, *, sha256: str = "") -> Path:

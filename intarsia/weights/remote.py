@@ -10,16 +10,13 @@ is fetched is read as any foreign file is, and runs no code.
 from __future__ import annotations
 
 import hashlib
-import importlib
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from intarsia.io.stores import STORES, opened
 from intarsia.io.whole_files import write_whole
 from intarsia.terminal import progress, say
 from intarsia.weights.download import LARGEST, OfflineError, cache_folder, is_offline
-
-PROTOCOLS = ("s3", "gs", "az", "abfs", "file", "memory")
-"""Those that do nothing but read; fsspec has others, which unpack or call something."""
 
 WEIGHTS = "weights.safetensors"
 _BLOCK = 2**22
@@ -27,7 +24,7 @@ _BLOCK = 2**22
 
 def prefixes() -> tuple[str, ...]:
     """What such an address begins with."""
-    return tuple(f"{protocol}://" for protocol in PROTOCOLS)
+    return tuple(f"{protocol}://" for protocol in STORES)
 
 
 def fetch_remote(address: str) -> Path:
@@ -35,12 +32,10 @@ def fetch_remote(address: str) -> Path:
 
     Raises ValueError if there is no such file, it is too large, or the store cannot be reached or needs a library.
     """
-    if "::" in address:
-        raise ValueError(f"{address[:200]}: addresses within addresses (::) are not read; give that of the file itself")
     if is_offline():
         raise OfflineError(f"{address} is not fetched: INTARSIA_OFFLINE is set")
     try:
-        system, path = _fsspec().core.url_to_fs(address)
+        system, path = opened(address)
         if system.isdir(path):
             path = f"{path.rstrip('/')}/{WEIGHTS}"
         size, version = int(system.size(path)), str(system.ukey(path))
@@ -48,6 +43,8 @@ def fetch_remote(address: str) -> Path:
         raise ValueError(
             f"{address} needs a library of its store: {error} (of S3: pip install 'intarsia[remote]')"
         ) from None
+    except ValueError:
+        raise
     except FileNotFoundError:
         raise ValueError(f"{address} does not exist; expected a weights file, or a folder with {WEIGHTS}") from None
     except Exception as error:  # every store has errors of its own
@@ -76,10 +73,3 @@ def _copy(system: Any, path: str, target: IO[bytes], size: int, address: str) ->
         raise ValueError(f"{address} broke off after {done:,} bytes: {error}") from error
     if done != size:
         raise ValueError(f"{address} has changed while it was fetched: {size:,} bytes were expected; try again")
-
-
-def _fsspec() -> Any:
-    try:
-        return importlib.import_module("fsspec")
-    except ImportError as error:
-        raise ValueError(f'files in object stores need fsspec: pip install "intarsia[remote]" ({error})') from None

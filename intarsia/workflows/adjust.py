@@ -282,6 +282,8 @@ def length_settings(config: Config, options: TrainingOptions, pace: Pace, *, bat
         settings += _rescaled(values, key, count("--for", options.duration))
     if options.evaluate_every is not None:
         settings.append(f"train_cfg.val_interval={count('--eval-every', options.evaluate_every)}")
+        if "dynamic_intervals" in loop:
+            settings.append("train_cfg.dynamic_intervals-")
     if options.save_every is not None:
         interval = count("--save-every", options.save_every)
         settings += [f"{_CHECKPOINT}.interval={interval}", f"{_CHECKPOINT}.by_epoch={epochs}"]
@@ -305,8 +307,12 @@ def _rescaled(values: Mapping[str, Any], key: str, new: int) -> Iterator[str]:
     loop = values["train_cfg"]
     factor = new / loop[key]
     yield f"train_cfg.{key}={new}"
-    if "val_interval" in loop:
-        yield f"train_cfg.val_interval={_scaled(loop['val_interval'], factor)}"
+    for name in ("val_interval", "val_begin"):
+        if loop.get(name):
+            yield f"train_cfg.{name}={_scaled(loop[name], factor)}"
+    if loop.get("dynamic_intervals"):
+        changes = {_scaled(at, factor): _scaled(every, factor) for at, every in loop["dynamic_intervals"]}
+        yield f"train_cfg.dynamic_intervals={list(changes.items())!r}"
     interval = _hook(values, "checkpoint").get("interval", -1)
     if interval > 0:
         yield f"{_CHECKPOINT}.interval={_scaled(interval, factor)}"

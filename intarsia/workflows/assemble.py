@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from intarsia.data.image_reader import ImageReader, spec_of
 from intarsia.data.image_spec import ImageSpec
 from intarsia.data.labels import holds_sets
 from intarsia.data.pipeline import Pipeline
+from intarsia.data.transforms.on_device import division
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.engine.callbacks.notify import Notify
 from intarsia.engine.callbacks.sample_images import TrainingPictures
@@ -102,16 +103,16 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
 
     total = steps(spec.duration)
     saving = spec.checkpoint or CheckpointSpec(every=Duration(max(total // 10, 1), "steps"))
-    every = steps(spec.evaluate_every) if spec.evaluate_every is not None else total
-    validation = None if spec.val is None else _validation(spec, spec.val, task, min(every, total), runtime)
+    validation = None if spec.val is None else _validation(spec, spec.val, task, steps, runtime)
     learned = lesson(
         spec, task, options, labelled=pipeline.dataset, steps=total,
         validation=None if validation is None else validation.pipeline.dataset,
     )  # fmt: skip
     learning, features = cached(spec, task, pipeline, options, runtime)
     observers = [*(build(observer) for observer in spec.observers), *options.observers]
-    if spec.safeguards.pictures and validation is not None:
-        observers.append(TrainingPictures(validation, spec.safeguards.pictures))
+    drawn = spec.safeguards.draw_every
+    if (spec.safeguards.pictures or drawn) and validation is not None:
+        observers.append(TrainingPictures(validation, spec.safeguards.pictures, every=drawn))
     if options.notify is not None:
         observers.append(Notify(options.notify))
     return Run(
@@ -157,6 +158,7 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
             *learned.notes,
             *not_chosen(spec, validation),
             *(() if cache is None else (cache.note,)),
+            *((division(pipeline.transforms),) if spec.augment_on == "device" else ()),
         ),
     )
 
@@ -197,7 +199,10 @@ def share_batch(data: DataSpec, optim: OptimSpec, total: int | None, processes: 
     return share(total, processes=processes, micro_batch_size=data.batch_size)
 
 
-def _validation(spec: RunSpec, data: DataSpec, task: Any, every: int, runtime: FabricRuntime) -> Validation:
+def _validation(
+    spec: RunSpec, data: DataSpec, task: Any, steps: Callable[[Duration], int], runtime: FabricRuntime
+) -> Validation:
+    assert spec.duration is not None
     pipeline = evaluation_pipeline(data)
     check_dataset(spec, pipeline.dataset)
     predictor = predictor_for(
@@ -208,7 +213,9 @@ def _validation(spec: RunSpec, data: DataSpec, task: Any, every: int, runtime: F
         pipeline,
         predictor,
         counted_at_best(spec, build_metric(spec, pipeline.dataset.classes)),
-        every=every,
+        every=steps(spec.evaluate_every or spec.duration),
+        begin=1 if spec.evaluate_from is None else steps(spec.evaluate_from),
+        changes=tuple((steps(done), steps(every)) for done, every in spec.evaluate_changes),
         batch=data.batch_size,
         workers=data.workers,
         persistent_workers=data.persistent_workers,

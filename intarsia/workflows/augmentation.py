@@ -74,7 +74,7 @@ RANDOM = frozenset({
     "Albu", "BioMedical3DRandomFlip", "BioMedicalGaussianBlur", "BioMedicalGaussianNoise", "BioMedicalRandomGamma",
     "ClassMix", "CoarseDropout", "CopyPaste", "CutMix", "ElasticTransform", "GaussianBlur", "GaussianNoise",
     "GridDistortion", "JpegCompression", "LimitedContrast", "LowResolution", "MotionBlur", "MultiplicativeBrightness",
-    "PhotoMetricDistortion", "PoissonNoise", "RandomAffine",
+    "PhotoMetricDistortion", "PoissonNoise", "RandAugment", "RandomAffine",
     "RandomBrightnessContrast", "RandomColorJitter", "RandomCutOut", "RandomDepthMix", "RandomFlip", "RandomMosaic",
     "RandomPerspective", "RandomRotFlip", "RandomRotate", "RandomScale",
 })  # fmt: skip
@@ -83,7 +83,8 @@ RANDOM = frozenset({
 _LAST = frozenset({"DefaultFormatBundle", "GenerateEdge", "PackSegInputs", "Pad", "RedrawUnlabelled"})
 """What stays behind all augmentation, where it stands last: what is padded, made of the labels, or packed."""
 _PADDED = frozenset({
-    "ElasticTransform", "RandomAffine", "RandomMosaic", "RandomPerspective", "RandomRotFlip", "RandomRotate",
+    "ElasticTransform", "RandAugment", "RandomAffine", "RandomMosaic", "RandomPerspective", "RandomRotFlip",
+    "RandomRotate",
 })  # fmt: skip
 """Steps that bring pixels from outside into labels."""
 _MIXED = frozenset({"ClassMix", "CopyPaste"})

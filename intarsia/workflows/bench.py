@@ -18,6 +18,7 @@ from intarsia.engine.memory import give_back
 from intarsia.engine.training.environment import hardware
 from intarsia.export.task import is_exported, runtime_name
 from intarsia.terminal import progress
+from intarsia.workflows.gpu_memory import IN_TORCH, OF_PROCESS, UNKNOWN, GPUBytes, GPUMemory
 from intarsia.workflows.profile_model import WARM_UP, measured, note_of_load
 from intarsia.workflows.trained_model import OpenModel, open_model
 
@@ -46,7 +47,7 @@ class Measurement:
     what: `WHOLE`, from stored pixels to label maps in memory, or `NETWORK` alone; of an exported file both are in it,
     and `NETWORK` is a call of its runtime. runs_on: the program that computes. grown: bytes of main memory that the
     process took during the passes, at most (where the system does not say: after them), more than before the model was
-    opened.
+    opened. gpu: the same of a GPU; None where none computes.
     """
 
     model: str
@@ -56,6 +57,7 @@ class Measurement:
     batch: int
     seconds: tuple[float, ...]
     grown: int
+    gpu: GPUBytes | None = None
 
     @property
     def images_per_second(self) -> float:
@@ -72,6 +74,7 @@ class Measurement:
         return {
             "model": self.model, "runs_on": self.runs_on, "what": self.what, "size": list(self.size),
             "batch": self.batch, "images_per_second": self.images_per_second, **latencies, "grown_bytes": self.grown,
+            "gpu_bytes": self.gpu and self.gpu.used, "gpu_reserved_bytes": self.gpu and self.gpu.reserved,
             "passes": list(self.seconds),
         }  # fmt: skip
 
@@ -90,21 +93,35 @@ def bench(request: BenchRequest) -> tuple[list[Measurement], Mapping[str, str]]:
         for name in request.models:
             model: OpenModel | None = None  # so that what the last one took is free again
             before = _taken()
+            gpu = GPUMemory()
             model = open_model(name, config=None, device=request.device, threads=request.threads)
             for size in request.sizes:
                 for batch in request.batches:
                     bar(len(found) // 2, total)
-                    found += _measured(str(name), model, size, batch, request.passes, before)
-    return found, _where(request)
+                    found += _measured(str(name), model, size, batch, request, before, gpu)
+    return found, _where(request, found)
 
 
-def _measured(name: str, model: OpenModel, size: Size, batch: int, passes: int, before: int) -> Iterator[Measurement]:
-    runs_on = runtime_name(model.task) if is_exported(model.task) else f"torch, {model.device}"
+def _measured(
+    name: str, model: OpenModel, size: Size, batch: int, request: BenchRequest, before: int, gpu: GPUMemory
+) -> Iterator[Measurement]:
+    runs_on, on_gpu = _program(model, request.device)
+    in_torch = on_gpu and runs_on.startswith("torch")
     for what, work in _works(model, size, batch).items():
         is_known = _forget_peak()
-        seconds = measured(work, passes, _waiting(model.device))
+        gpu.begin(in_torch=in_torch)
+        seconds = measured(work, request.passes, _waiting(model.device))
         taken = _peak() if is_known else psutil.Process().memory_info().rss
-        yield Measurement(name, runs_on, what, size, batch, seconds, max(0, taken - before))
+        of_gpu = gpu.taken(in_torch=in_torch) if on_gpu else None
+        yield Measurement(name, runs_on, what, size, batch, seconds, max(0, taken - before), of_gpu)
+
+
+def _program(model: OpenModel, device: str) -> tuple[str, bool]:
+    """What computes a model, and whether it does so on a GPU of NVIDIA."""
+    if not is_exported(model.task):
+        return f"torch, {model.device}", model.device == "cuda"
+    name = runtime_name(model.task)
+    return (f"{name}, cuda", True) if device == "cuda" else (name, name == "TensorRT")
 
 
 def _taken() -> int:
@@ -159,12 +176,26 @@ def _waiting(device: str) -> Callable[[], None]:
     return {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(device, lambda: None)
 
 
-def _where(request: BenchRequest) -> dict[str, str]:
+def _where(request: BenchRequest, found: Sequence[Measurement]) -> dict[str, str]:
     machine = hardware()
-    return {
+    where = {
         "processor": str(machine["processor"]),
         "accelerators": ", ".join(machine["accelerators"]) or "none",
         "threads": str(request.threads or "as each program chooses"),
         "passes": f"{request.passes}, after {WARM_UP} that warm up",
         "images": "drawn at random: what a network takes does not depend on them, what labels take hardly",
     }
+    if said := _of_gpu(found):
+        where["memory of the GPU"] = said
+    return where
+
+
+def _of_gpu(found: Sequence[Measurement]) -> str:
+    """What the bytes of a GPU are, of the programs that were measured; "" where none computes on one."""
+    on_gpu = [one.gpu for one in found if one.gpu is not None]
+    facts = {
+        IN_TORCH: any(one.reserved is not None for one in on_gpu),
+        OF_PROCESS: any(one.reserved is None and one.used is not None for one in on_gpu),
+        UNKNOWN: any(one.used is None for one in on_gpu),
+    }
+    return "; ".join(text for text, is_so in facts.items() if is_so)

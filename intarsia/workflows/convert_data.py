@@ -8,17 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from intarsia.data.datasets.folder import FolderDataset
-from intarsia.data.description.mixed import MixedDescription
+from intarsia.data.description.mixed import MixedDescription, common_inputs
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Source
 from intarsia.data.description.splits import FolderSplit, PairSplit, Split
 from intarsia.data.description.write import write_description
 from intarsia.data.labels import shown_values
 from intarsia.data.slices import part_of, without_suffix
+from intarsia.data.stack import channel_names
 from intarsia.io.cores import available_cores
 from intarsia.io.whole_files import write_text
 from intarsia.terminal import progress
 from intarsia.visual.files import save_label
+from intarsia.workflows.convert_inputs import save_stack, stacked_file, with_stacks
 from intarsia.workflows.convert_scenes import below, convert_scenes, with_indices
 from intarsia.workflows.names import usable_data
 
@@ -38,28 +40,28 @@ def convert_data(place: Path, out: Path, *, threads: int | None = None) -> Conve
     classes where a pixel may have several; those of scenes as GeoTIFF on the pixels of each scene.
 
     OUT/labels has them at the paths of their images, OUT/train.txt and its like name the images of the splits, and
-    OUT/data.yaml describes it all. Images stay where they are. What was there before is written again. Of several data
+    OUT/data.yaml describes it all. Images stay where they are, but for those of samples of several images: these become
+    one TIFF with all bands in OUT/images, and OUT can be moved. What was there before is written again. Of several data
     sets each has a folder of its name in OUT, with its own classes, and OUT/data.yaml describes them together.
 
-    Raises ValueError with every problem of the data, or if two images would have the same label file.
+    Raises ValueError with every problem of the data, if two images would have the same label file, or if several images
+    are numbers that a TIFF does not hold.
     """
     description, _ = usable_data(place)
     if not isinstance(description, MixedDescription):
-        found, count = _converted(description, out, place, threads)
+        found, count = _converted(description, out, threads)
     else:
         members, count = [], 0
         for member in description.members:
-            own, labels = _converted(member.description, out / member.name, place, threads)
+            own, labels = _converted(member.description, out / member.name, threads)
             members.append(replace(member, description=own))
             count += labels
-        found = replace(description, members=tuple(members), notes=())
+        found = replace(description, members=tuple(members), inputs=common_inputs(members), notes=())
     write_description(found, out / DESCRIPTION)
     return Converted(out / DESCRIPTION, count)
 
 
-def _converted(
-    description: DataDescription, out: Path, place: Path, threads: int | None
-) -> tuple[DataDescription, int]:
+def _converted(description: DataDescription, out: Path, threads: int | None) -> tuple[DataDescription, int]:
     """(the same data with its labels in OUT/labels, how many these are)."""
     splits: dict[str, Split] = {}
     scenes = [name for name in description.splits if description.shows_scenes(name)]
@@ -67,11 +69,6 @@ def _converted(
     if scenes:
         splits, count = convert_scenes(description, scenes, out / LABELS)
     names = [name for name in description.splits if name not in scenes]
-    if description.inputs:
-        raise ValueError(
-            f"{place} has several images for each sample ({', '.join(one.name for one in description.inputs)}), which "
-            "stay where they are; convert the labels by a description that names the first of them alone"
-        )
     listed = {split: description.pairs(split) for split in names}
     datasets = {split: description.files(split) for split in names}
     images = list(dict.fromkeys(pair.image for pairs in listed.values() for pair in pairs))
@@ -82,7 +79,11 @@ def _converted(
         for split, dataset in datasets.items()
         for number, pair in enumerate(listed[split])
     }
-    _write_labels(list(jobs.items()), out, threads)
+    _write(list(jobs.items()), out, threads, channel_names(description.inputs))
+    if description.inputs:
+        for split, pairs in listed.items():
+            write_text(out / f"{split}.txt", "".join(f"{without_suffix(pair.image)}\n" for pair in pairs))
+        return with_indices(with_stacks(description, out, tuple(listed))), len(jobs)
     for split, pairs in listed.items():
         write_text(out / f"{split}.txt", "".join(f"{pair.image}\n" for pair in pairs))
         if any(part_of(pair.image)[1] is not None for pair in pairs):  # slices are in no folder
@@ -92,18 +93,24 @@ def _converted(
             continue
         source = Source(".", below(description.root, out / LABELS), label_suffix=(".png",))
         splits[split] = FolderSplit(source, below(description.root, out / f"{split}.txt"))
-    return with_indices(description, splits), count + len(jobs)
+    return with_indices(replace(description, splits=splits)), count + len(jobs)
 
 
-def _write_labels(
+def _write(
     jobs: Sequence[tuple[str, tuple[FolderDataset, int]]],
     out: Path,
     threads: int | None,
+    bands: tuple[str, ...],
 ) -> None:
+    """bands: of images that are written, too; none where they stay where they are."""
+
     def write(job: tuple[str, tuple[FolderDataset, int]]) -> None:
         image, (dataset, number) = job
-        label = dataset.load(number).label  # with its image, since their sizes are compared
+        sample = dataset.load(number)  # with its image, since their sizes are compared
+        label = sample.label
         assert label is not None
+        if bands:
+            save_stack(stacked_file(out, image), sample.image, bands)
         save_label(out / LABELS / f"{without_suffix(image)}.png", label, shown_values(dataset)[1])
 
     count = threads if threads is not None else min(8, available_cores())

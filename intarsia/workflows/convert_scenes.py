@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -110,11 +110,9 @@ def _strips(size: Size) -> Iterator[Area]:
         yield Area(top, 0, min(BLOCK, size[0] - top), size[1])
 
 
-def with_indices(description: DataDescription, splits: Mapping[str, Split]) -> DataDescription:
+def with_indices(description: DataDescription) -> DataDescription:
     """The same data where files hold class indices, or sets of classes."""
-    return replace(
-        description, splits=splits, labels=None, outside="error", tolerance=0, class_of=None, notes=()
-    )  # fmt: skip
+    return replace(description, labels=None, outside="error", tolerance=0, class_of=None, notes=())
 
 
 def below(root: Path, path: Path) -> str:

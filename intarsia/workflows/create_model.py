@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from intarsia import recipes
 from intarsia.config.language.reader import Config
 from intarsia.contracts import IGNORE_INDEX, PathLike
+from intarsia.recipes.decoder_options import DecoderOptions, with_options
 from intarsia.recipes.timm_shown import MARK
 from intarsia.recipes.timm_trunks import HEADS
 from intarsia.spec import RunSpec
@@ -39,6 +40,11 @@ def create_model(
     std: Sequence[float] | None = None,
     auxiliary: bool = False,
     image_classes: bool = False,
+    depth: int | None = None,
+    decoder_channels: int | Sequence[int] | None = None,
+    decoder_attention_type: str | None = None,
+    decoder_interpolation: str | None = None,
+    decoder_norm: str | Mapping[str, Any] | None = None,
     first_convolution: FirstConvolution = "repeat",
     allow_partial: bool = False,
 ) -> SegmentationModel:
@@ -59,6 +65,8 @@ def create_model(
     mean, std: one number for each band as stored; by default those of the weights, which of colours are always known.
     auxiliary: keep auxiliary heads, if there are any, for `training_outputs`. image_classes: add one that says which
     classes an image shows, as its last (`ImageClassHead`).
+    depth, decoder_channels, decoder_attention_type, decoder_interpolation, decoder_norm: of a decoder on a trunk, see
+    `DecoderOptions`; each decoder takes some of them, and says which.
     first_convolution: how it is made for other bands than those of pretrained weights.
 
     See `SegmentationModel` for what the scores are, and what else the module can do.
@@ -71,6 +79,12 @@ def create_model(
         if count is not None and count < 1:
             raise ValueError(f"{what} is 1 or more, found {count}")
     source = _source(name, trunk, num_classes, bands, auxiliary=auxiliary)
+    options = DecoderOptions(
+        depth, decoder_channels, decoder_attention_type, decoder_interpolation, decoder_norm
+    )  # fmt: skip
+    if options.given:
+        decoder = source.recipe.partition(MARK)[0] if recipes.trunk(source.recipe) is not None else ""
+        source = replace(source, values=with_options(source.values, decoder, options))
     if image_classes:
         source = replace(source, values=recipes.with_image_classes(source.values))
     if weights is not None:

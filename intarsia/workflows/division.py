@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -12,10 +13,9 @@ import numpy.typing as npt
 
 from intarsia.data.description.assign import own_splits, parts_of
 from intarsia.data.description.divide import COPIES, divide, group_names
-from intarsia.data.description.mixed import Member, MixedDescription
+from intarsia.data.description.mixed import Member, MixedDescription, whole_window
 from intarsia.data.description.splits import MemberSplit, ShareSplit, Split, scene_rules
 from intarsia.data.labels import label_values
-from intarsia.data.scenes.dataset import SceneDataset
 from intarsia.data.scenes.ground import blocks_on_same_ground
 from intarsia.io.cores import available_cores
 from intarsia.label_sets import has
@@ -35,6 +35,7 @@ class Pool:
     description: with the splits they come from alone. images: paths below the root, of scenes blocks ("north/0_2"),
     sorted. groups: of each. pixels: (N, K) of each label value in each image, ignored ones left out, or of each class
     where a pixel may have several. classes: names of the values. member: which of several data sets it is, or "".
+    windows: of scenes of one of several data sets, with whole paths and units that begin with its name.
     """
 
     description: DataDescription
@@ -43,6 +44,7 @@ class Pool:
     pixels: npt.NDArray[np.int64]
     classes: tuple[str, ...]
     member: str = ""
+    windows: tuple[SceneWindow, ...] = ()
 
     def divided(self, targets: Mapping[str, float], *, seed: int, stratify: bool) -> dict[str, list[str]]:
         """The images of every part; see `divide`."""
@@ -100,13 +102,15 @@ def _read(
 ) -> Pool:
     alone = own_splits(description, pool)
     if len({alone.shows_scenes(split) for split in alone.splits}) > 1:
-        raise ValueError(f"{', '.join(pool)} are windows of scenes and images, which cannot be divided together")
+        raise ValueError(
+            f"{', '.join(pool)} are windows of scenes and images, which cannot be divided as one; describe scenes and "
+            "images in a file each, and list both files under `datasets:` of a third"
+        )
     places: dict[str, list[tuple[OwnDataset, int]]] = {}
     windows = []
     for split in alone.splits:
         dataset, pairs = alone.own_dataset(split), alone.pairs(split)
         if common is not None and member is not None:
-            assert not isinstance(dataset, SceneDataset), "scenes are no part of several data sets"
             dataset = dataset.with_classes(common.classes, common.colours, common.table_of(member))
         windows += [pair.window for pair in pairs if pair.window is not None]
         for number, pair in enumerate(pairs):
@@ -132,7 +136,10 @@ def _read(
 
     rows = _each("reading labels", counted, images)
     classes = named.classes if named.num_classes > 1 else ("background", *named.classes)
-    return Pool(alone, images, tuple(groups), np.stack(rows), classes, "" if member is None else member.name)
+    if common is None or member is None:
+        return Pool(alone, images, tuple(groups), np.stack(rows), classes)
+    whole = tuple(whole_window(member, window) for window in windows)
+    return Pool(alone, images, tuple(groups), np.stack(rows), classes, member.name, whole)
 
 
 def _groups(description: DataDescription, images: Sequence[str], by: str | None) -> list[str]:
@@ -208,6 +215,51 @@ def without_test(pool: Pool, description: DataDescription) -> tuple[Pool, list[s
     return pool.of([image for image in pool.images if image not in fixed]), sorted(fixed)
 
 
+def divide_pools(
+    pools: Sequence[Pool], targets: Mapping[str, float], *, seed: int, stratify: bool
+) -> dict[str, dict[str, list[str]]]:
+    """The images of every part of each data set, see `divide`: each by itself, but together where scenes of two show
+    the same ground. A data set has no part in which nothing of it falls.
+
+    Raises ValueError for fewer groups than parts.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for together, same in _on_common_ground(pools):
+        if len(together) == 1:
+            found[together[0].member] = together[0].divided(targets, seed=seed, stratify=stratify)
+            continue
+        parts = _joint(together, same).divided(targets, seed=seed, stratify=stratify)
+        for pool in together:
+            start = f"{pool.member}/"
+            own = {part: [one.removeprefix(start) for one in images if one.startswith(start)]
+                   for part, images in parts.items()}  # fmt: skip
+            found[pool.member] = {part: images for part, images in own.items() if images}
+    return {pool.member: found[pool.member] for pool in pools}
+
+
+def _on_common_ground(pools: Sequence[Pool]) -> Iterator[tuple[list[Pool], list[tuple[str, str]]]]:
+    """Pools that must be divided together, and the pairs of their blocks, by data set and unit, on the same ground."""
+    units = {f"{pool.member}/{image}": number for number, pool in enumerate(pools) for image in pool.images}
+    windows = [window for pool in pools for window in pool.windows if window.unit in units]
+    same = list(blocks_on_same_ground(Path(), windows)) if sum(bool(pool.windows) for pool in pools) > 1 else []
+    first = _united(len(pools), ((units[a], units[b]) for a, b in same))
+    for number in dict.fromkeys(first):
+        together = [pool for pool, start in zip(pools, first, strict=True) if start == number]
+        yield together, [pair for pair in same if first[units[pair[0]]] == number]
+
+
+def _joint(pools: Sequence[Pool], same: Iterable[tuple[str, str]]) -> Pool:
+    """Several pools as one, images and groups by data set. same: pairs of blocks that are one group."""
+    images = [f"{pool.member}/{image}" for pool in pools for image in pool.images]
+    names = [f"{pool.member}/{group}" for pool in pools for group in pool.groups]
+    index = {image: number for number, image in enumerate(images)}
+    named: dict[str, int] = {}
+    alike = ((named.setdefault(name, number), number) for number, name in enumerate(names))
+    first = _united(len(images), (*((index[a], index[b]) for a, b in same), *alike))
+    groups = tuple(names[number] for number in first)
+    return replace(pools[0], images=tuple(images), groups=groups, pixels=np.concatenate([one.pixels for one in pools]))
+
+
 def data_of(pool: Pool, description: DataDescription) -> DataDescription:
     """The description of a pool's data set, with all its splits."""
     if not isinstance(description, MixedDescription):
@@ -239,6 +291,6 @@ def with_splits(
 
 
 def things_in(pools: Sequence[Pool]) -> str:
-    """What is divided: "blocks" of scenes, or "images"."""
-    scenes = any(scene_rules(rule) for pool in pools for rule in pool.description.splits.values())
-    return "blocks" if scenes else "images"
+    """What is divided: "images", "blocks" of scenes, or both."""
+    kinds = {bool(scene_rules(rule)) for pool in pools for rule in pool.description.splits.values()}
+    return " and ".join(name for of_scenes, name in ((False, "images"), (True, "blocks")) if of_scenes in kinds)

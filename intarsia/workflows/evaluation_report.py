@@ -26,7 +26,7 @@ from intarsia.metrics.confusion import confusion_matrix
 from intarsia.metrics.iou import FAMILIES, IoUMetric, class_scores
 from intarsia.metrics.multi_label import MultiLabelMetric, report_of, set_counts
 from intarsia.metrics.per_image import image_iou
-from intarsia.spec import Component, RunSpec
+from intarsia.spec import Component, RunSpec, ViewSize
 from intarsia.visual.picture import as_picture
 from intarsia.visual.report.content import Bins, Example, ImageEntry, ReportContent
 from intarsia.visual.report.page import MOST_EXAMPLES, save_report
@@ -330,6 +330,10 @@ def _facts(
     return found
 
 
+def _shown_scale(scale: float | ViewSize) -> str:
+    return str(scale) if isinstance(scale, ViewSize) else f"{scale:g}"
+
+
 def _inference(model: OpenModel, predictor: Predictor) -> dict[str, str]:
     spec, parameter = predictor.inference, next(iter(model.task.parameters()), None)
     found = {"images": "whole" if spec.mode == "whole" else f"sliding windows ({spec.mode})"}
@@ -338,8 +342,11 @@ def _inference(model: OpenModel, predictor: Predictor) -> dict[str, str]:
         found["windows"] = f"{spec.crop_size[0]} x {spec.crop_size[1]}, {apart}"
         found["overlaps"] = spec.blend
     if predictor.augmented is not None:
-        found["scales"] = ", ".join(f"{scale:g}" for scale in predictor.augmented.scales)
-        found["flips"] = ", ".join(flip or "none" for flip in predictor.augmented.flips)
+        views = predictor.augmented
+        found["scales"] = ", ".join(map(_shown_scale, views.scales))
+        if views.first is not None:
+            found["scales"] += f", of images resized to {_shown_scale(views.first)}"
+        found["flips"] = ", ".join(flip or "none" for flip in views.flips)
     if spec.thresholds is not None:
         found["thresholds"] = ", ".join(
             f"{name} {value:.4f}" for name, value in zip(predictor.classes, spec.thresholds, strict=True)

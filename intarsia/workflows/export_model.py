@@ -24,8 +24,9 @@ from intarsia.io.digest import file_hash
 from intarsia.terminal import progress, say
 from intarsia.weights.file import WeightsMeta
 from intarsia.workflows.export_for import MOST, Receiver, receiver_of
-from intarsia.workflows.export_proof import AT_LEAST, Samples, certify, check_share, kept_if_proven, write_certificates
+from intarsia.workflows.export_proof import AT_LEAST, certify, check_share, kept_if_proven, write_certificates
 from intarsia.workflows.export_request import FORMATS, ONE_SIZE, Exported, ExportRequest, made_with
+from intarsia.workflows.export_samples import CALIBRATION, Samples
 from intarsia.workflows.export_web import prepared, write_web
 from intarsia.workflows.exported_model import open_exported
 from intarsia.workflows.trained_model import OpenModel, of_exported, open_model
@@ -41,9 +42,6 @@ NEEDED = {
     "coreml": ((("coremltools",), coreml.MISSING),),
 }
 """Format -> packages, and what to say where one is not there. Asked before anything is computed."""
-
-CALIBRATION = 32
-"""Images on which ranges are measured for int8."""
 
 
 def export_model(request: ExportRequest) -> list[Exported]:
@@ -163,7 +161,7 @@ def _write(
             between = Path(folder) / "model.onnx"
             onnx.write(program, between, meta)
             if contract.precision == "int8":
-                between = _in_eight_bits(between, meta, samples)
+                between, meta = _in_eight_bits(between, meta, samples)
             if name == "onnx":
                 onnx.move(between, path, meta)
             elif name == "tensorrt":
@@ -173,12 +171,14 @@ def _write(
     return meta
 
 
-def _in_eight_bits(path: Path, meta: ExportMeta, samples: Samples) -> Path:
+def _in_eight_bits(path: Path, meta: ExportMeta, samples: Samples) -> tuple[Path, ExportMeta]:
+    """The file, and what it says of itself: which images it has seen, too."""
     out = path.with_name("int8.onnx")
-    images = shown((sample.image for sample in samples.plain(CALIBRATION)), meta, CALIBRATION)
+    seen: list[str] = []
+    images = shown(samples.calibrating(seen), meta, CALIBRATION)
     count = quantise(path, out, meta, images, large=onnx.weights_of(path).is_file())
-    say(f"int8: {count} convolutions and matrices; their ranges were measured on {samples.what}")
-    return out
+    say(f"int8: {count} convolutions and matrices; their ranges were measured on {len(seen)} images ({samples.what})")
+    return out, replace(meta, calibration=tuple(dict.fromkeys(seen)))
 
 
 def _page(model: OpenModel, written: Exported, request: ExportRequest, browser: RuntimeFiles) -> Exported:

@@ -1,4 +1,4 @@
-"""The proof of an exported file: which images it is compared with its original on, and how."""
+"""The proof of an exported file: how it is compared with its original."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +15,18 @@ import numpy as np
 
 from intarsia import catalog
 from intarsia.config.build import metric_of
-from intarsia.contracts import Metric, PathLike, Size
-from intarsia.export.certificate import Certificate, Field, Sample, compare, drawn, of_several_shapes
+from intarsia.contracts import Metric, Size
+from intarsia.export.certificate import Certificate, Field, Sample, compare
 from intarsia.export.contract import ExportMeta
 from intarsia.export.task import runtime_name
-from intarsia.inference.inputs.finding import find_images
-from intarsia.inference.inputs.images import ImageStream
 from intarsia.inference.predictor import Predictor
 from intarsia.inference.tta import without_resizing
 from intarsia.io.whole_files import write_text
-from intarsia.terminal import say
 from intarsia.workflows.export_request import Exported
-from intarsia.workflows.trained_model import OpenModel, labelled_images
+from intarsia.workflows.export_samples import Samples
+from intarsia.workflows.trained_model import OpenModel
 
 CERTIFICATE = "certificate.json"
-DESCRIPTION = "data.yaml"
-
-DRAWN = 8
-"""Images that are drawn where there are no others."""
 
 AT_LEAST = {"fp32": 0.999, "fp16": 0.995, "int8": 0.98}
 """Precision -> share of pixels with the same label below which a file is no copy. Ties, and rounding, change a few."""
@@ -48,70 +41,6 @@ def check_share(at_least: float | None) -> None:
         raise ValueError(f"--at-least is a share of pixels above 0 and up to 1, found {at_least:g}")
 
 
-class Samples:
-    """The images that files are compared with.
-
-    given: files, folders or patterns, or the folder of a data set with its data.yaml, or this, whose validation images
-    have labels; None: the run's validation images, or drawn ones, which `note` says. Files that are no images are
-    said when they are met, once.
-    """
-
-    def __init__(self, model: OpenModel, given: PathLike | None, count: int) -> None:
-        self.note = ""
-        self._model, self._given, self._count = model, given, count
-        self._pipeline = None
-        self._said: set[str] = set()
-        if given is not None and (description := _description(Path(given))) is not None:
-            self._pipeline = labelled_images(model, description, "val")
-        elif given is None:
-            try:
-                self._pipeline = labelled_images(model, None, "val")
-            except (ValueError, OSError) as error:
-                reason = str(error).splitlines()[0]
-                self.note = (
-                    f"there are no validation images ({reason}): the file is compared on drawn images. --samples "
-                    "DIR takes real ones"
-                )
-        self.what = str(given) if given is not None else "validation images" if self._pipeline else "drawn images"
-
-    def __iter__(self) -> Iterator[Sample]:
-        return of_several_shapes(islice(self.plain(self._count), self._count))
-
-    def plain(self, count: int) -> Iterator[Sample]:
-        """So many of them or a few more, evenly from all, as they are."""
-        if self._pipeline is not None:
-            dataset = self._pipeline.dataset
-            step = max(1, len(dataset) // count)
-            for index in range(0, len(dataset), step):
-                sample = dataset.load(index)
-                yield Sample(sample.meta.name or f"image {index}", sample.image, sample.label)
-            return
-        if self._given is not None:
-            found = find_images(self._given)
-            step = max(1, len(found.files) // count)
-            stream = ImageStream(replace(found, files=found.files[::step]), reader=self._model.reader)
-            for name, image in stream:
-                yield Sample(name, image)
-            self._say(stream.failures)
-            return
-        values = self._model.reader.spec.values
-        ends = (0.0, 255.0) if values is None else (float(values.low), float(values.high))
-        dtype = "uint8" if values is None else values.dtype
-        yield from drawn(min(count, DRAWN), len(self._model.spec.preprocess.mean), dtype, ends)
-
-    def _say(self, failures: Sequence[tuple[str, str]]) -> None:
-        for name, reason in failures:
-            if name not in self._said:
-                self._said.add(name)
-                say(f"note: {name} is not compared: {reason}")
-
-
-def _description(given: Path) -> Path | None:
-    """The description of a labelled data set, where that is what was named."""
-    file = given / DESCRIPTION if given.is_dir() else given
-    return file if file.suffix in (".yaml", ".yml") and file.is_file() else None
-
-
 def certify(
     model: OpenModel, ours: Predictor, meta: ExportMeta, samples: Samples, *, at_least: float | None
 ) -> Certificate:
@@ -119,6 +48,7 @@ def certify(
 
     A file of one size is shown parts of that size, not resized, and so is the original: of several windows the file's
     labels would be those of most windows, and the original's of their mean, which says nothing about the file.
+    Images that ranges of int8 were measured on are left out, unless there are no others.
     """
     contract, what = meta.contract, samples.what
     seen = model.spec.inference
@@ -132,15 +62,19 @@ def certify(
     if contract.size is not None:
         original, ours = _without_resizing(original), _without_resizing(ours)
     ignore_index: int = metric_of(model.spec).args.get("ignore_index", 255)
-    shown: Iterable[Sample] = samples if contract.size is None else _parts(samples, contract.size, ignore_index)
+    shown = samples.compared(meta.calibration)
+    if contract.size is not None:
+        shown = _parts(shown, contract.size, ignore_index)
     fields: dict[str, Field] = {"logits": "logits", "probs": "probabilities", "depth": "depth"}
-    return compare(
+    found = compare(
         original, ours, shown,
         what=what, runtime=runtime_name(ours.task),
         at_least=AT_LEAST[contract.precision] if at_least is None else at_least,
         compared=fields.get(contract.output), metric=_counter(model, ours),
         same_within=SAME_DEPTH[contract.precision] if contract.answer == "depth" else None,
     )  # fmt: skip
+    names, calibrated = tuple(samples.names), len(meta.calibration)
+    return replace(found, names=names, calibrated=calibrated, calibrated_on_these=samples.were_seen)
 
 
 def _without_resizing(predictor: Predictor) -> Predictor:

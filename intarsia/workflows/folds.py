@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from intarsia.data.description.assign import write_lists
 from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.splits import ShareSplit, Split
-from intarsia.workflows.division import Pool, data_of, read_pools, things_in, with_splits, without_test
+from intarsia.workflows.division import Pool, data_of, divide_pools, read_pools, things_in, with_splits, without_test
 
 if TYPE_CHECKING:
     from intarsia.data.description.model import DataDescription
@@ -60,7 +60,7 @@ class Folds:
 
     @property
     def what(self) -> str:
-        """What there is a number of: "images", or "blocks"."""
+        """What there is a number of: "images", "blocks" of scenes, or both."""
         return things_in(self.pools)
 
     def description_of(self, number: int, folder: Path, prefix: str = "") -> DataDescription:
@@ -79,6 +79,7 @@ class Folds:
             if fixed := without_test(pool, self.description)[1]:
                 parts["test"] = fixed
             name = f"{prefix}{pool.member}_" if pool.member else prefix
+            parts = {part: images for part, images in parts.items() if images}
             written = write_lists(pool.description, parts, folder, prefix=name)
             splits[pool.member] = {**written, **_test_alone(own)}
         whole = with_splits(self.description, splits, groups=self.groups)
@@ -101,17 +102,15 @@ def folds_of(
     seed: int = 0,
     stratify: bool = True,
 ) -> Folds:
-    """The training images in so many parts, those of each of several data sets by themselves.
+    """The training images in so many parts, those of each of several data sets by themselves (see `divide_pools`).
 
     Raises ValueError as `read_pools` and `divide`.
     """
     pools = read_pools(description, pool, by=by)
     targets = {f"fold {number}": 1 / count for number in range(1, count + 1)}
-    divided = {}
-    for one in pools:
-        free, _ = without_test(one, description)
-        divided[one.member] = list(free.divided(targets, seed=seed, stratify=stratify).values())
-    images = tuple({name: folds[number] for name, folds in divided.items()} for number in range(count))
+    free = [without_test(one, description)[0] for one in pools]
+    divided = divide_pools(free, targets, seed=seed, stratify=stratify)
+    images = tuple({name: folds.get(part, []) for name, folds in divided.items()} for part in targets)
     return Folds(description, pools, images, by)
 
 

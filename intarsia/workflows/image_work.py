@@ -31,8 +31,9 @@ class NumberedImage:
 class Outcome:
     """What became of an image.
 
-    path: of its file. name: None if it could not be predicted. reason: why it could not be used, or not all of its
-    files could be written; None if they are. row: of the table, after the name. pixels, uncertain: how many it has.
+    path: of its file, or its address. name: None if it could not be predicted. reason: why it could not be used, or
+    not all of its files could be written; None if they are. row: of the table, after the name. pixels, uncertain: how
+    many it has.
     """
 
     path: str
@@ -106,7 +107,7 @@ class ImageWork:
 
     def _put(self, writer: OutputWriter, prediction: Any, ready: Mapping[str, Path]) -> None:
         image, outputs = self._known.pop(prediction.name), self._outputs
-        path = str(image.file.path)
+        path = str(image.file.source)
 
         def write() -> None:
             reason = None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from intarsia.config.lowering.teaching import COLOURS
 from intarsia.config.schema.fates import bare
 from intarsia.contracts import PathLike
+from intarsia.io.stores import refuse_data
 from intarsia.workflows.augmentation import pipelines, shows_colours
 
 if TYPE_CHECKING:
@@ -218,15 +219,20 @@ def _weak(part: Component) -> Component:
 
 
 def _images(spec: RunSpec, given: str, labelled: Dataset, validation: Dataset | None) -> tuple[Dataset, int]:
-    """The images as a data set, read as the labelled ones, without those that the run is judged by, and label files."""
+    """The images as a data set, read as the labelled ones, without those that the run is judged by, and label files.
+
+    Where the labelled ones are windows of scenes, those are windows of theirs.
+    """
     from intarsia.data.image_reader import file_datasets
     from intarsia.inference.inputs.finding import find_images
 
-    like = next(file_datasets(labelled), None)
-    if like is None or like.files_only:
+    parts = list(file_datasets(labelled))
+    like = _one_of(parts)
+    if like is None:
         raise ValueError("--unlabelled is for data sets of image files: those of the training are none")
+    refuse_data(given)
     found = [os.path.realpath(file.path) for file in find_images(given, once=True).files]
-    not_learned = {os.path.realpath(path) for _, path in like.pairs if path}
+    not_learned = {os.path.realpath(path) for part in parts for _, path in part.pairs if path}
     for dataset in filter(None, (validation, _test_data(spec))):
         for part in file_datasets(dataset):
             not_learned |= {os.path.realpath(path) for pair in part.pairs for path in pair if path}
@@ -238,6 +244,15 @@ def _images(spec: RunSpec, given: str, labelled: Dataset, validation: Dataset | 
         )
     root = os.path.commonpath([os.path.dirname(path) for path in files])
     return like.of_images(root, [os.path.relpath(path, root) for path in files]), len(found) - len(files)
+
+
+def _one_of(parts: Sequence[Any]) -> Any:
+    """The data set as which images are read: of several the first that is not windows of scenes, if there is one."""
+    from intarsia.data.scenes.dataset import SceneDataset
+
+    inside = [one for part in parts for one in getattr(part, "datasets", (part,))]
+    readable = [one for one in inside if not getattr(one, "files_only", False)]
+    return min(readable, key=lambda one: isinstance(one, SceneDataset), default=None)
 
 
 def _test_data(spec: RunSpec) -> Dataset | None:

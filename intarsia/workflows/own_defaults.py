@@ -8,6 +8,8 @@ so does a `--set` of the same place, or of one below or above it.
             arXiv:1705.08790)
     sizes   there, too, images are made smaller or larger by a quarter at most: short trainings were measured to gain
     crops   there, too, half of the windows that training sees are drawn around a pixel of a class that is rare
+    steps   how long the training is, where nobody says it: from the number of images, how many crops one is, and how
+            many a step takes
     threshold   of one foreground on a background, the probability above which a pixel is foreground: the IoU of a rare
             class is largest elsewhere than at one half (`metrics.best_threshold`). Where a pixel may have several
             classes, that of each class
@@ -29,6 +31,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from intarsia.config.language.paths import locate, split_path
+from intarsia.contracts import Size
 from intarsia.workflows.adjust import steps_of
 
 if TYPE_CHECKING:
@@ -41,9 +44,54 @@ RARE = 0.05
 """A class with less than this share is rare."""
 SIZES = (0.8, 1.25)
 """Factors by which images are made smaller and larger there."""
-CHOICES = ("loss", "sizes", "crops", "threshold")
+CHOICES = ("loss", "sizes", "crops", "threshold", "steps")
 ALL = "all"
 _SHOWN = 6
+
+SMALLEST_RUN, LARGEST_RUN = 500, 20_000
+"""Steps of a training whose length is chosen."""
+EPOCHS, BATCH = 60, 8
+"""How often each image, or each crop of it, is seen; images a step of a recipe for own data."""
+MOST_CROPS = 4
+"""Crops that an image counts as, at most: those of one image resemble each other."""
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What there is to learn from, and how much of it a step takes. crops: that an image is large enough for."""
+
+    images: int
+    crops: float
+    batch: int
+
+    @classmethod
+    def of(cls, images: int, image_size: Size, crop: Size, batch: int) -> Amount:
+        """Of images (height, width) of which a step sees `batch` crops."""
+        return cls(images, image_size[0] * image_size[1] / (crop[0] * crop[1]), batch)
+
+    @property
+    def counted(self) -> int:
+        """The crops that an image counts as."""
+        return min(max(1, round(self.crops)), MOST_CROPS)
+
+    @property
+    def steps(self) -> int:
+        """As many as show each crop so often, within bounds."""
+        return _bounded(EPOCHS * self.images * self.counted // self.batch)
+
+    @property
+    def plain_steps(self) -> int:
+        """As many as show each image so often by the usual batch, whatever its size and the batch are."""
+        return _bounded(EPOCHS * self.images // min(BATCH, max(2, self.images)))
+
+
+def _bounded(steps: int) -> int:
+    return min(max(steps, SMALLEST_RUN), LARGEST_RUN)
+
+
+def has(name: str, plain: Collection[str]) -> bool:
+    """Whether a choice is made where `plain` is left out."""
+    return name not in plain and ALL not in plain
 
 
 @dataclass(frozen=True)
@@ -64,17 +112,20 @@ def choose(
     plain: Collection[str] = (),
     given: Sequence[str] = (),
     rare_every: int | None = None,
+    amount: Amount | None = None,
 ) -> list[Choice]:
     """The choices that these data call for, in a recipe's config for them.
 
     plain: names of choices that are not made, or "all". Without measured shares only the threshold is chosen.
     given: what the user sets in the config (PATH=VALUE, PATH-). Where it is about the place of a choice, that one has
     no settings, and its line says so. rare_every: samples of which one is drawn for each rare class; None draws all
-    alike.
+    alike. amount: of a training whose length is chosen.
 
     Raises ValueError for a name that no choice has, and for `rare_every` where no class is rare, or too many are.
     """
     choices = _called_for(config, description, plain)
+    if amount is not None and has("steps", plain):
+        choices.append(_length(amount))
     if rare_every is not None:
         choices.append(_drawing(description, rare_every))
     return [_unless_given(choice, config, given) for choice in choices]
@@ -141,6 +192,18 @@ def rare_classes(description: DataDescription) -> dict[str, float]:
     shares = description.shares or {}
     known = {name: shares[name] for name in description.classes if 0 < shares.get(name, 0) < RARE}
     return dict(sorted(known.items(), key=lambda item: item[1]))
+
+
+def _length(amount: Amount) -> Choice:
+    steps, plain = amount.steps, amount.plain_steps
+    bound = {SMALLEST_RUN: ", the least", LARGEST_RUN: ", the most"}.get(steps, "")
+    crops = f" in {amount.counted} crops" if amount.counted > 1 else ""
+    times = steps * amount.batch / (amount.images * amount.counted)
+    line = (
+        f"steps: {steps:,}{bound}, in which each of {amount.images:,} images comes {times:.0f} times{crops}, "
+        f"{amount.batch} a step (--plain steps: {plain:,}; --for DURATION: as long as you like)"
+    )
+    return Choice("steps", line, (f"train_cfg.max_iters={steps}",))
 
 
 def _drawing(description: DataDescription, every: int) -> Choice:

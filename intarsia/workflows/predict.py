@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast, get_args
 
 from intarsia.contracts import PathLike
 from intarsia.data.bands import parse_bands
-from intarsia.data.slices import suffix_of
+from intarsia.data.slices import is_volume, suffix_of
 from intarsia.distributed.device_processes import named_devices
 from intarsia.inference.inputs.finding import ImageFile, Pages
 from intarsia.inference.outputs.areas import AreaTable
@@ -21,6 +21,7 @@ from intarsia.inference.outputs.manifest import Manifest
 from intarsia.inference.outputs.parts import Part
 from intarsia.inference.outputs.writer import KINDS as IMAGE_KINDS
 from intarsia.inference.outputs.writer import Look, Outputs
+from intarsia.io.stores import public, scheme_of
 from intarsia.terminal import say
 from intarsia.visual.fonts import use_font
 from intarsia.workflows.predict_depth import USUAL, DepthRequest, asks_for_depths, predict_depth
@@ -120,6 +121,7 @@ def predict(request: PredictRequest) -> bool:
         _check_for(request, given, kinds)
         if segmentations:
             _check_segmentations(request, given)
+        _check_addresses(request, given, segmentations=segmentations)
         model = _opened(request, "cpu" if names else request.device, inside=given.kind not in ("raster", "rasters"))
         for note in model.notes:
             say(f"note: {note}")
@@ -241,6 +243,19 @@ def _check_segmentations(request: PredictRequest, given: Given) -> None:
         raise ValueError(f"--save {DICOM_SEG} needs all images of a series: leave out --part")
 
 
+def _check_addresses(request: PredictRequest, given: Given, *, segmentations: bool) -> None:
+    """What is done with files of this machine alone."""
+    if request.areas is not None and scheme_of(str(request.areas).replace(":/", "://", 1)):  # a path has one slash
+        raise ValueError(f"--areas {request.areas}: the table is written to this machine; give the name of a file")
+    files = () if given.found is None else given.found.files
+    there = next((file for file in files if file.address), None)
+    if segmentations and (there is not None or given.remote is not None):
+        raise ValueError(f"--save {DICOM_SEG} reads and writes files of this machine: copy the series here first")
+    if there is not None and (request.beside or is_volume(there.path)):
+        what = "several images of each place" if request.beside else "volumes"
+        raise ValueError(f"{public(there.address)}: {what} are read from this machine: copy them here first")
+
+
 def _raster_job(request: PredictRequest, model: OpenModel, predictor: Predictor, kinds: frozenset[str]) -> RasterJob:
     return RasterJob(
         model=model, predictor=predictor, kinds=kinds, min_confidence=request.min_confidence,
@@ -256,16 +271,17 @@ def _predict_rasters(
     kinds: frozenset[str],
     part: Part | None,
 ) -> bool:
-    folder = Path(request.out)
+    folder = given.folder
     job = dataclasses.replace(_raster_job(request, model, predictor, kinds), at_once=AT_ONCE)
-    outputs = Outputs(folder, kinds & set(IMAGE_KINDS) | {"label"}, Look(), request.min_confidence, None)
+    written = kinds & set(IMAGE_KINDS) | {"label"}
+    outputs = Outputs(folder, written, Look(), request.min_confidence, None, remote=given.remote)
     manifest = _manifest(request, model, predictor, outputs)
-    manifest.claim(folder, overwrite=request.overwrite, resume=request.skip_existing)
+    outputs.claim(manifest, overwrite=request.overwrite, resume=request.skip_existing)
     names = named_devices(request.devices, request.device)
     opened = partial(_raster_job_on, request, model.reader, kinds, AT_ONCE)
     return predict_rasters(
         job, given.rasters, folder, skip_existing=request.skip_existing, part=part,
-        devices=SceneDevices(names, opened) if names else None,
+        devices=SceneDevices(names, opened) if names else None, remote=given.remote,
     )  # fmt: skip
 
 
@@ -303,7 +319,8 @@ def _predict_images(
     assert found is not None
     least = request.min_confidence
     values = file_values(model, request.file_format, predictor.classes, with_uncertain=least is not None)
-    outputs = Outputs(Path(request.out), kinds, look, least, values, () if given.kind == "one" else predictor.classes)
+    classes = () if given.kind == "one" else predictor.classes
+    outputs = Outputs(given.folder, kinds, look, least, values, classes, remote=given.remote)
     if given.kind == "one":
         predict_one(predictor, found.files[0], outputs, None if request.out == "-" else Path(request.out))
         return True

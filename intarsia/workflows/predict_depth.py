@@ -16,6 +16,7 @@ from intarsia.inference.outputs.depth_files import (
     check_depth_kinds,
 )
 from intarsia.inference.outputs.parts import Part
+from intarsia.io.stores import public
 from intarsia.visual.depth_files import SUFFIXES
 from intarsia.visual.files import PICTURE_SUFFIXES
 from intarsia.workflows.predict_devices import Devices
@@ -81,7 +82,7 @@ def predict_depth(
     one = given.kind == "one"
     file_format = "tiff" if request.file_format == USUAL else request.file_format
     kinds = _kind_of_file(request) if one else _kinds(request.save)
-    outputs = DepthFiles(Path(request.out), kinds, file_format, request.scale)
+    outputs = DepthFiles(given.folder, kinds, file_format, request.scale, remote=given.remote)
     assert given.found is not None
     if one:
         predict_one(predictor, given.found.files[0], outputs, None if request.out == STANDARD else Path(request.out))
@@ -95,7 +96,7 @@ def predict_depth(
         manifest=manifest, table=table, skip_existing=request.skip_existing, overwrite=request.overwrite,
         devices=devices, part=part,
     )  # fmt: skip
-    replace(manifest, options={**options, "depths": table.summary()}).claim(outputs.folder)
+    outputs.claim(replace(manifest, options={**options, "depths": table.summary()}))
     return whole
 
 
@@ -113,8 +114,8 @@ def _images_of(given: Given) -> Given:
         return Given("one", given.out, find_images([given.source]))
     if given.rasters:
         raise ValueError(
-            f"{given.rasters[0].location} lies somewhere on Earth: {_ONLY_IMAGES}, in pixels and without a place. With "
-            "--no-geotiff rasters on this machine are taken for images"
+            f"{public(given.rasters[0].location)} lies somewhere on Earth: {_ONLY_IMAGES}, in pixels and without a "
+            "place. With --no-geotiff rasters are taken for images"
         )
     return given
 

@@ -42,17 +42,17 @@ class Devices:
         Raises ValueError if no process is left.
         """
         by_name = {image.file.name: number for number, image in enumerate(images)}
-        by_path = {str(image.file.path): number for number, image in enumerate(images)}
+        by_path = {str(image.file.source): number for number, image in enumerate(images)}
 
         def finished(outcome: Outcome) -> int | None:
             return by_path.get(outcome.path) if outcome.name is None else by_name.get(outcome.name)
 
         queue = WorkQueue(
             images,
-            named=lambda image: str(image.file.path),
+            named=lambda image: str(image.file.source),
             finished=finished,
             tell=note,
-            set_aside=lambda image, reason: note(Outcome(str(image.file.path), reason=reason)),
+            set_aside=lambda image, reason: note(Outcome(str(image.file.source), reason=reason)),
         )
         try:
             queue.go(self.names, partial(_predict_images, self.opened, outputs, table))

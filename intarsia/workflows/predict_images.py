@@ -15,6 +15,7 @@ from intarsia.config.build import build
 from intarsia.data.labels import LabelTable
 from intarsia.distributed.work_queue import AllLostError
 from intarsia.inference.inputs.finding import Failure, FoundImages, ImageFile
+from intarsia.inference.inputs.remote import shown
 from intarsia.inference.outputs.coco import CocoImage, join_coco
 from intarsia.inference.outputs.image_files import ImageFiles
 from intarsia.inference.outputs.label_values import FileValues, server_values, source_values
@@ -24,6 +25,7 @@ from intarsia.inference.outputs.tables import ImageTable
 from intarsia.inference.outputs.writer import Outputs
 from intarsia.io.digest import file_hash
 from intarsia.io.folders import walk_files
+from intarsia.io.stores import public
 from intarsia.io.whole_files import sweep
 from intarsia.terminal import progress, say, warn
 from intarsia.workflows.image_work import ImageWork, NumberedImage, Outcome
@@ -74,7 +76,7 @@ def predict_images(
         found = replace(found, files=tuple(image.file for image in numbered), failures=failures)
         if not numbered:
             return _failures(failures)
-    manifest.claim(outputs.folder, overwrite=overwrite, resume=skip_existing)
+    outputs.claim(manifest, overwrite=overwrite, resume=skip_existing)
     sweep(outputs.folder)
     todo = tuple(
         file
@@ -94,7 +96,7 @@ def predict_images(
         _summary(run, total, skipped, time.monotonic() - began)
     else:
         run.failures += found.failures
-        say(f"all {len(found.files)} images were done before: {outputs.folder}")
+        say(f"all {len(found.files)} images were done before: {outputs.shown(outputs.folder)}")
     _join(run, found.files, predictor.classes, part)
     _notes(found, outputs, overwrite=overwrite)
     return _failures(run.failures)
@@ -127,10 +129,10 @@ class _Folder:
                     self.failures += self.found.failures
                     devices.predict(self.images, self.outputs, self.table, note)
             finally:
-                place = {str(image.file.path): number for number, image in enumerate(self.images)}
+                place = {str(image.file.source): number for number, image in enumerate(self.images)}
                 self.failures.sort(key=lambda failure: place.get(failure[0], -1))
                 if self.table is not None and self.written:
-                    self.by_product(self.table.path, self.table.save)
+                    self.by_product(self.table.path, self.save_table)
 
     def _note(self, outcome: Outcome) -> None:
         """Of any thread."""
@@ -144,12 +146,18 @@ class _Folder:
         if self.table is not None and outcome.name is not None:
             self.table.put(outcome.name, outcome.row)
 
+    def save_table(self) -> None:
+        """Bring the rows into their file."""
+        assert self.table is not None
+        self.table.save()
+        self.outputs.publish(self.table.path)
+
     def by_product(self, file: Path, make: Callable[[], object]) -> None:
         """Make a file of what is there already; if that fails, it fails by name."""
         try:
             make()
         except (OSError, ValueError) as error:
-            self.failures.append((str(file), str(error)))
+            self.failures.append((self.outputs.shown(file), str(error)))
 
 
 def _file_name(image: ImageFile) -> str:
@@ -165,21 +173,24 @@ def _join(run: _Folder, files: Sequence[ImageFile], classes: Sequence[str], part
         path = whole if part is None else part.of(whole)
 
         def write() -> None:
-            single = (outputs.files(file.name)["rle"] for file in files)
+            single = [outputs.files(file.name)["rle"] for file in files]
+            if outputs.remote is not None:
+                outputs.remote.bring(single)
             count = join_coco(path, [file for file in single if file.is_file()], classes=classes)
-            say(f"annotations of {count} images: {path}")
+            outputs.publish(path)
+            say(f"annotations of {count} images: {outputs.shown(path)}")
             for file in files_of_parts(whole) if part is None else ():
-                file.unlink()
+                outputs.discard(file)
 
         run.by_product(path, write)
     if table is not None and table.parts:
 
         def save() -> None:
-            table.save()
+            run.save_table()
             for file in table.parts:
-                file.unlink()
+                outputs.discard(file)
 
-        say(f"{table.title}, of {len(table.parts)} parts: {table.path}")
+        say(f"{table.title}, of {len(table.parts)} parts: {outputs.shown(table.path)}")
         run.by_product(table.path, save)
 
 
@@ -188,13 +199,13 @@ def _summary(run: _Folder, total: int, skipped: int, seconds: float) -> None:
     names = [file.relative_to(outputs.folder).as_posix() for file in outputs.files("NAME").values()]
     rate = f", {run.written / seconds:.1f} images/s" if run.written else ""
     before = f" ({skipped} were done before)" if skipped else ""
-    where = ", ".join([str(outputs.folder / names[0]), *names[1:]])
+    where = ", ".join([outputs.shown(outputs.folder / names[0]), *names[1:]])
     say(f"{run.written} of {total} images{before}{rate}: {where}")
     if outputs.least_confidence is not None and run.pixels:
         share = run.uncertain / run.pixels
         say(f"uncertain (confidence below {outputs.least_confidence:g}): {share:.1%} of the pixels")
     if run.table is not None and run.written:
-        say(f"{run.table.title}: {run.table.path}")
+        say(f"{run.table.title}: {outputs.shown(run.table.path)}")
 
 
 def _notes(found: FoundImages, outputs: ImageFiles, *, overwrite: bool) -> None:
@@ -205,7 +216,7 @@ def _notes(found: FoundImages, outputs: ImageFiles, *, overwrite: bool) -> None:
         warn(f"{found.results} results of earlier predictions lie among the images and were passed over")
     if found.repeated:
         warn(f"{found.repeated} images were named more than once and done once")
-    if overwrite:
+    if overwrite and outputs.remote is None:
         ours = {file for image in found.files for file in outputs.files(image.name).values()}
         ours.add(outputs.folder / MANIFEST)
         finder, paths = ResultFinder(), (outputs.folder / path for path in walk_files(outputs.folder))
@@ -216,7 +227,7 @@ def _notes(found: FoundImages, outputs: ImageFiles, *, overwrite: bool) -> None:
 
 def _failures(failures: Sequence[Failure]) -> bool:
     for name, reason in failures[:LISTED]:
-        say(f"failed: {name}: {reason}", style="red")
+        say(f"failed: {public(name)}: {reason}", style="red")
     if len(failures) > LISTED:
         say(f"failed: {len(failures) - LISTED} more", style="red")
     return not failures
@@ -225,19 +236,20 @@ def _failures(failures: Sequence[Failure]) -> bool:
 def _check_files(files: Sequence[ImageFile], outputs: ImageFiles) -> None:
     """Raises ValueError if one file stood for two things."""
     folders = {folder: Path(os.path.realpath(folder)) for folder in {file.path.parent for file in files}}
-    images = {os.path.normcase(folders[file.path.parent] / file.path.name) for file in files}
-    folder = Path(os.path.realpath(outputs.folder))
+    images = {file.address or os.path.normcase(folders[file.path.parent] / file.path.name) for file in files}
+    outputs = outputs if outputs.remote is not None else replace(outputs, folder=Path(os.path.realpath(outputs.folder)))
     taken: dict[str, str] = {}
     for file in files:
-        for target in replace(outputs, folder=folder).files(file.name).values():
-            name = os.path.normcase(target)
+        for target in map(outputs.shown, outputs.files(file.name).values()):
+            name = target if outputs.remote is not None else os.path.normcase(target)
             if name in images:
                 raise ValueError(f"{target} would be overwritten, and it is one of the images: choose another --out")
             if name in taken:
                 raise ValueError(
-                    f"{taken[name]} and {file.path} would both be written as {target}; predict them into two folders"
+                    f"{taken[name]} and {shown(file.source)} would both be written as {target}; predict them into two "
+                    "folders"
                 )
-            taken[name] = str(file.path)
+            taken[name] = shown(file.source)
 
 
 # --- One image ----------------------------------------------------------------------------------------------------
@@ -245,13 +257,13 @@ def _check_files(files: Sequence[ImageFile], outputs: ImageFiles) -> None:
 
 def predict_one(predictor: Predictor, image: ImageFile, outputs: ImageFiles, out: Path | None) -> None:
     """Predict one image into a file, or for None into standard output. Raises ValueError if it cannot be used."""
-    if out is not None and out.exists() and out.samefile(image.path):
+    if out is not None and out.exists() and not image.address and out.samefile(image.path):
         raise ValueError(f"--out {out} is the image itself; give another name")
     (kind,) = outputs.kinds
-    prediction: Prediction | DepthPrediction = predictor.predict(image.path, **outputs.fields)
+    prediction: Prediction | DepthPrediction = predictor.predict(image.source, **outputs.fields)
     if out is not None:
         outputs.write_one(prediction, kind, out, image=CocoImage(image.path.name))
-        say(f"{image.path}: {out}")
+        say(f"{shown(image.source)}: {out}")
         return
     sys.stdout.buffer.write(outputs.encoded(prediction, kind))
     sys.stdout.buffer.flush()

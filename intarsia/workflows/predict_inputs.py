@@ -9,17 +9,21 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from intarsia.data.gdal import raster_library
+from intarsia.data.image_io import is_image_name
 from intarsia.data.scenes.georeference import is_local, is_placed
-from intarsia.data.slices import is_volume
+from intarsia.data.slices import is_volume, suffix_of
 from intarsia.inference.inputs.finding import FoundImages, ImageFile, Pages, find_images, means_many, numbered
+from intarsia.inference.inputs.remote import is_pattern
 from intarsia.inference.inputs.video import VIDEO_SUFFIXES, is_video
 from intarsia.inference.outputs.image_files import OUTLINES
+from intarsia.inference.outputs.remote_folder import RemoteFolder, check_writable
 from intarsia.inference.outputs.video import codec_of
 from intarsia.inference.outputs.writer import check_kinds
+from intarsia.io.stores import PROTOCOLS, is_address, is_web, path_of, public, scheme_of
 from intarsia.io.text import as_on_disk, decoded, lines_of, read_lines
 from intarsia.io.whole_files import write_bytes
 from intarsia.terminal import warn
@@ -29,6 +33,12 @@ STANDARD = "-"
 """Standard input as an input, standard output as --out."""
 
 _RASTERS = (".tif", ".tiff")
+
+_SCENES = (*_RASTERS, ".jp2")
+"""Files behind addresses that are read window by window."""
+
+_OF_GDAL = ("s3", "gs", "az", "https", "http", "ftp", "zip", "tar", "gzip", "oss", "file")
+"""Schemes that rasterio has GDAL open, also several with a plus."""
 
 _FILES: Mapping[str, str] = {
     ".png": "label", ".jpg": "overlay", ".jpeg": "overlay", ".webp": "overlay", ".npy": "probs",
@@ -63,6 +73,7 @@ class Given:
     a "video", a "raster" into a GeoTIFF, "rasters" into a folder of them, a "volume" into one of labels.
 
     found: the images. source: the video or the raster. rasters: those among "images", or all. out: as it was given.
+    remote: the folder of an object store that it names.
     """
 
     kind: Literal["images", "one", "frames", "video", "raster", "rasters", "volume"]
@@ -70,6 +81,12 @@ class Given:
     found: FoundImages | None = None
     source: str = ""
     rasters: tuple[RasterSource, ...] = ()
+    remote: RemoteFolder | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where files are made."""
+        return Path(self.out) if self.remote is None else self.remote.folder
 
     def check_options(self, given: Mapping[str, bool]) -> None:
         """Raises ValueError for an option that was given and is only there for images in a folder."""
@@ -98,11 +115,22 @@ def sort_inputs(inputs: Sequence[str], out: str, *, pages: Pages = "first", as_r
     Raises ValueError for an input that does not exist, a mixture that is no job, or an `out` that does not fit.
     """
     words = list(_listed(inputs))
+    if scheme_of(out):
+        check_writable(out)
+        with (
+            tempfile.TemporaryDirectory(prefix="intarsia-") as made,
+            sort_inputs(words, f"{made}/", pages=pages, as_rasters=as_rasters) as given,
+        ):
+            _check_into_store(given, out)
+            yield replace(given, out=out, remote=RemoteFolder.opened(out, Path(made)))
+        return
     special = [word for word in words if is_video(word) or word == STANDARD]
     if special and len(words) > 1:
         what = "standard input is one image" if STANDARD in special else f"{special[0]} is a video"
         raise ValueError(f"{what}: predict it by itself, not together with other inputs")
     if special and special[0] != STANDARD:
+        if is_address(special[0]):
+            raise ValueError(f"{public(special[0])}: videos are read from this machine: copy it here first")
         if out == STANDARD:
             raise ValueError(f"{special[0]}: a video cannot be written to standard output; give a file or a folder")
         if Path(out).suffix.lower() not in VIDEO_SUFFIXES:
@@ -116,22 +144,60 @@ def sort_inputs(inputs: Sequence[str], out: str, *, pages: Pages = "first", as_r
             raise ValueError(f"{words[0]}: no such file (in {Path.cwd()})")
         yield Given("raster", out, source=words[0])
         return
-    remote = [word for word in words if word != STANDARD and not _is_path(word)]
-    if remote:
-        yield _of_rasters(remote, [word for word in words if word not in remote], out, pages)
+    by_gdal = [
+        word for word in words if word != STANDARD and not _is_path(word) and not _is_of_images(word, as_rasters)
+    ]
+    if by_gdal:
+        yield _of_rasters(by_gdal, [word for word in words if word not in by_gdal], out, pages)
         return
     with tempfile.TemporaryDirectory(prefix="intarsia-") as scratch:
         found = _from_standard_input(Path(scratch)) if special else find_images(words, pages=pages, once=True)
         given = _of_images(found, out)
-        several = len(words) > 1 or means_many(
-            words[0]
-        )  # one file by its name is an image, unless --out names a raster
+        several = len(words) > 1 or means_many(words[0])  # one by its name is an image, unless --out names a raster
         yield _with_rasters(given) if as_rasters and several and given.kind == "images" else given
 
 
 def _is_path(word: str) -> bool:
     """Whether an input is one of this machine's own files, and not something that only GDAL can open."""
     return is_local(word) or Path(word).exists()
+
+
+def _is_of_images(word: str, as_rasters: bool) -> bool:
+    """Whether an address is that of an image, or of a folder of a store; others are scenes, which GDAL opens.
+
+    Raises ValueError for one that neither knows.
+    """
+    scheme = scheme_of(word)
+    if scheme and not is_address(word) and not set(scheme.split("+")) <= set(_OF_GDAL):
+        raise ValueError(
+            f"{word[:200]}: {scheme}:// is not known here; images are found behind "
+            f"{', '.join(f'{name}://' for name in PROTOCOLS)}, scenes also behind what GDAL opens"
+        )
+    name = path_of(word).name
+    if not is_address(word) or (as_rasters and _may_be_scene(word) and not is_pattern(word)):
+        return False
+    has_suffix = _SUFFIX.fullmatch(PurePosixPath(name).suffix) is not None
+    is_folder = not is_web(word) and (word.endswith("/") or is_pattern(word) or not has_suffix)
+    return is_folder or is_image_name(name)
+
+
+def _is_scene(file: ImageFile) -> bool:
+    """Whether a file lies somewhere on Earth; a TIFF behind an address that GDAL opens is taken for one, unseen."""
+    if not file.address:
+        return is_placed(file.path)
+    return _may_be_scene(file.address)
+
+
+def _may_be_scene(address: str) -> bool:
+    return scheme_of(address) in _OF_GDAL and suffix_of(path_of(address).name) in _SCENES
+
+
+def _check_into_store(given: Given, out: str) -> None:
+    """Raises ValueError for what is not written into an object store."""
+    is_volumes = given.found is not None and any(is_volume(file.path) for file in given.found.files)
+    if given.kind not in ("images", "rasters") or is_volumes:
+        what = "volumes" if is_volumes else _WHOLE[given.kind]
+        raise ValueError(f"--out {public(out)}: of {what}, results are written to this machine: give a folder of it")
 
 
 def _of_rasters(remote: Sequence[str], others: Sequence[str], out: str, pages: Pages) -> Given:
@@ -156,7 +222,7 @@ def _with_rasters(given: Given) -> Given:
     """The images that lie somewhere on Earth taken for rasters, if rasterio is there."""
     found = given.found
     assert found is not None
-    placed = [file for file in found.files if file.page is None and is_placed(file.path)]
+    placed = [file for file in found.files if file.page is None and _is_scene(file)]
     if not placed:
         return given
     try:
@@ -165,7 +231,7 @@ def _with_rasters(given: Given) -> Given:
         warn(f"{len(placed)} images lie somewhere on Earth, but become PNG files in pixels: {error}")
         return given
     rest = tuple(file for file in found.files if file not in placed)
-    rasters = tuple(RasterSource(str(file.path), file.name) for file in placed)
+    rasters = tuple(RasterSource(str(file.source), file.name) for file in placed)
     kind: Literal["images", "rasters"] = "images" if rest or found.failures else "rasters"
     return replace(given, kind=kind, found=replace(found, files=rest), rasters=rasters)
 
@@ -257,7 +323,7 @@ def _listed(inputs: Sequence[str]) -> Iterator[str]:
         lines = [line for line in lines if line]
         if not lines:
             raise ValueError(f"{word}: the list {word[1:]} is empty; it holds one path per line")
-        yield from (str(as_on_disk(Path(line).expanduser())) for line in lines)
+        yield from (line if scheme_of(line) else str(as_on_disk(Path(line).expanduser())) for line in lines)
 
 
 def _standard_text() -> str:

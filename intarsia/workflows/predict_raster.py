@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 from intarsia.distributed.device_processes import DeviceProcesses, Lost
 from intarsia.distributed.work_queue import WorkQueue, rounds
 from intarsia.inference.outputs.parts import Part
+from intarsia.inference.outputs.remote_folder import RemoteFolder
+from intarsia.inference.raster.files import with_names
 from intarsia.inference.raster.predict import RasterResult
+from intarsia.io.stores import public
 from intarsia.terminal import Notice, err, notices_shown, say
 from intarsia.workflows.predict_devices import quietly
 from intarsia.workflows.raster_job import DERIVED, RasterJob, RasterSource, beside, check_input, predict_into
@@ -123,11 +126,13 @@ def predict_rasters(
     skip_existing: bool,
     part: Part | None = None,
     devices: SceneDevices | None = None,
+    remote: RemoteFolder | None = None,
 ) -> bool:
     """Predict many rasters, each into a GeoTIFF of its name in a folder; whether all could be.
 
     One that cannot be read or written is named at the end, and the others are done all the same. part: of the rasters.
-    devices: each takes one raster at a time, in place of this process.
+    devices: each takes one raster at a time, in place of this process. remote: of an object store, in whose place the
+    folder is.
 
     Raises ValueError before anything is done if two would be written into one file, or one over itself.
     """
@@ -138,9 +143,10 @@ def predict_rasters(
         say(f"{part}: {len(rasters)} of {len(outs)} rasters")
         if not rasters:
             return True
-    todo = [raster for raster in rasters if not (skip_existing and job.is_done(outs[raster]))]
+    where = str(folder) if remote is None else remote.address
+    todo = [raster for raster in rasters if not (skip_existing and _is_done(job, outs[raster], remote))]
     if not todo:
-        say(f"all {len(rasters)} rasters were done before: {folder}")
+        say(f"all {len(rasters)} rasters were done before: {where}")
         return True
     began, outcomes = time.monotonic(), list[_SceneOutcome]()
     with _progress("rasters") as progress:
@@ -151,16 +157,16 @@ def predict_rasters(
 
         if devices is None:
             for raster in todo:
-                note(_one_of_many(job, raster, outs[raster]))
+                note(_one_of_many(job, raster, outs[raster], remote))
         else:
-            _share_out(devices, todo, outs, note)
-    failures = [f"{outcome.name}: {outcome.failure}" for outcome in outcomes if outcome.failure]
+            _share_out(devices, todo, outs, remote, note)
+    failures = [f"{public(outcome.name)}: {outcome.failure}" for outcome in outcomes if outcome.failure]
     incomplete = any(outcome.incomplete for outcome in outcomes)
     seconds = time.monotonic() - began
     before = f" ({len(rasters) - len(todo)} were done before)" if len(todo) < len(rasters) else ""
-    where = ", ".join(file.name for file in job.files(Path("NAME.tif")))
+    names = ", ".join(file.name for file in job.files(Path("NAME.tif")))
     done = len(todo) - len(failures)
-    say(f"{done} of {len(rasters)} rasters{before}, {done / seconds:.1f} per second: {folder / where}")
+    say(f"{done} of {len(rasters)} rasters{before}, {done / seconds:.1f} per second: {where}/{names}")
     for failure in failures[:LISTED]:
         say(f"failed: {failure}", style="red")
     if len(failures) > LISTED:
@@ -168,10 +174,18 @@ def predict_rasters(
     return not failures and not incomplete
 
 
-def _one_of_many(job: RasterJob, raster: RasterSource, out: Path) -> _SceneOutcome:
+def _is_done(job: RasterJob, out: Path, remote: RemoteFolder | None) -> bool:
+    return job.is_done(out) if remote is None else all(map(remote.has, job.files(out)))
+
+
+def _one_of_many(job: RasterJob, raster: RasterSource, out: Path, remote: RemoteFolder | None) -> _SceneOutcome:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         _, failed = predict_into(job, raster.location, out, lambda done, total: None, talk=False)
+        if remote is not None:
+            for file in (with_names(out), *job.files(out)):
+                if file.is_file():
+                    remote.send(file)
     except ValueError as error:
         return _SceneOutcome(raster.location, str(error).removeprefix(f"{raster.location}: "))
     return _SceneOutcome(raster.location, incomplete=bool(failed))
@@ -181,6 +195,7 @@ def _share_out(
     devices: SceneDevices,
     rasters: Sequence[RasterSource],
     outs: Mapping[RasterSource, Path],
+    remote: RemoteFolder | None,
     note: Callable[[_SceneOutcome], None],
 ) -> None:
     """Whole rasters for each device."""
@@ -191,16 +206,18 @@ def _share_out(
         finished=lambda outcome: number[outcome.name],
         tell=note,
         set_aside=lambda raster, reason: note(_SceneOutcome(raster.location, reason)),
-    ).go(devices.names, partial(_predict_scenes, devices.opened, dict(outs)))
+    ).go(devices.names, partial(_predict_scenes, devices.opened, dict(outs), remote))
 
 
-def _predict_scenes(opened: Callable[[str], RasterJob], outs: Mapping[RasterSource, Path], link: Link) -> None:
+def _predict_scenes(
+    opened: Callable[[str], RasterJob], outs: Mapping[RasterSource, Path], remote: RemoteFolder | None, link: Link
+) -> None:
     """What a process does for many scenes."""
     job = quietly(opened, link.device)
     with notices_shown():
         for rasters in rounds(link):
             for raster in rasters:
-                link.tell(_one_of_many(job, raster, outs[raster]))
+                link.tell(_one_of_many(job, raster, outs[raster], remote))
 
 
 def _check_outs(outs: Mapping[RasterSource, Path]) -> None:

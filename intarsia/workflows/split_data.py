@@ -13,7 +13,7 @@ from intarsia.data.description.assign import write_lists
 from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.splits import ShareSplit, Split
 from intarsia.data.description.write import write_description
-from intarsia.workflows.division import Pool, data_of, read_pools, things_in, with_splits, without_test
+from intarsia.workflows.division import Pool, data_of, divide_pools, read_pools, things_in, with_splits, without_test
 from intarsia.workflows.folds import MOST_FOLDS, folds_of
 from intarsia.workflows.names import described
 
@@ -58,7 +58,7 @@ class PartSummary:
 @dataclass(frozen=True)
 class SplitResult:
     """What was written. files: the descriptions. parts: what each split has; of folds, what each fold has. things: what
-    was divided, "images" or "blocks" of scenes.
+    was divided: "images", "blocks" of scenes, or "images and blocks".
     """
 
     files: tuple[Path, ...]
@@ -132,7 +132,7 @@ def split_data(request: SplitRequest) -> SplitResult:
         return _result(request, description, folds.pools, parts)
     pools = read_pools(description, request.pool, by=request.by)
     _check_own_splits(request, description, pools)
-    divided = {pool.member: _divided(request, description, pool) for pool in pools}
+    divided = _divided(request, description, pools)
     splits: dict[str, Mapping[str, Split]] = {}
     if isinstance(description, MixedDescription):
         splits = {one.name: one.description.splits for one in description.members}
@@ -147,13 +147,18 @@ def split_data(request: SplitRequest) -> SplitResult:
     return _result(request, description, pools, divided)
 
 
-def _divided(request: SplitRequest, description: DataDescription, pool: Pool) -> dict[str, list[str]]:
-    """The images of each part of one data set."""
-    free, fixed = without_test(pool, description)
-    if fixed and request.test:
-        free, fixed = pool, []
-    parts = free.divided(_targets(request), seed=request.seed, stratify=request.stratify)
-    return {**parts, "test": fixed} if fixed else parts
+def _divided(
+    request: SplitRequest, description: DataDescription, pools: Sequence[Pool]
+) -> dict[str, dict[str, list[str]]]:
+    """The images of each part of each data set."""
+    free, fixed = [], {}
+    for pool in pools:
+        rest, kept = without_test(pool, description)
+        free.append(pool if kept and request.test else rest)
+        if kept and not request.test:
+            fixed[pool.member] = {"test": kept}
+    parts = divide_pools(free, _targets(request), seed=request.seed, stratify=request.stratify)
+    return {member: {**own, **fixed.get(member, {})} for member, own in parts.items()}
 
 
 def _result(

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from intarsia.data.doctor.findings import Findings
     from intarsia.engine.callbacks.base import Observer
 
-SMALLEST_RUN, LARGEST_RUN, EPOCHS = 500, 20_000, 60
-"""Steps of a training on one's own data when --for is not given: so many epochs, between these bounds."""
-BATCH = 8
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRequest:
@@ -179,7 +175,7 @@ def run_config(request: TrainingRequest, base: Config | None, data: OwnData | No
         assert base is not None
         config = base
     else:
-        config = _own_config(request, data) if base is None else with_data(base, data.description, data.file)
+        config = _own_config(request, data, devices) if base is None else with_data(base, data.description, data.file)
     if request.network is not None and base is not None:
         model = network_section(config.values["model"], request.network, None if data is None else data.description)
         config = config.override([f"model={model!r}"])
@@ -253,12 +249,12 @@ def network_section(
     return fitted
 
 
-def _own_config(request: TrainingRequest, data: OwnData) -> Config:
+def _own_config(request: TrainingRequest, data: OwnData, devices: int) -> Config:
     """The config of a recipe for own data, with what these call for."""
     from intarsia import recipes
     from intarsia.config.language.reader import Config
     from intarsia.workflows.adjust import dataset_values
-    from intarsia.workflows.own_defaults import choose
+    from intarsia.workflows.own_defaults import BATCH, Amount, choose, has
     from intarsia.workflows.trunks import normalisation
 
     description = data.description
@@ -266,16 +262,20 @@ def _own_config(request: TrainingRequest, data: OwnData) -> Config:
         raise ValueError(f"{data.file} has no train split; it has {', '.join(description.splits)}")
     images = len(description.pairs("train"))
     batch, crop = min(BATCH, max(2, images)), recipes.default_crop(data.image_size)
-    steps = min(max(EPOCHS * images // batch, SMALLEST_RUN), LARGEST_RUN)
+    asked = request.training
+    taken = asked.batch or devices * batch * (asked.accumulate or 1)
+    amount = Amount.of(images, data.image_size, asked.crop or crop, taken)
+    is_open = asked.duration is None and not plan_nnunet.is_planned(request.name)
+    steps = amount.steps if is_open and has("steps", request.plain) else amount.plain_steps
     planned = None
     if plan_nnunet.is_planned(request.name):
         planned = plan_nnunet.plan(
             request.name, image_size=data.image_size, images=images, num_logits=description.num_classes,
-            patch=request.training.crop,
+            patch=asked.crop,
         )  # fmt: skip
         batch, crop, steps = planned.batch, planned.topology.patch, planned.steps
-    asked = request.pretrained if request.network is None else "none"  # a given network has its own, if it has any
-    mean, std = normalisation(request.name, description, asked, say_first)
+    start = request.pretrained if request.network is None else "none"  # a given network has its own, if it has any
+    mean, std = normalisation(request.name, description, start, say_first)
     values = recipes.for_data(
         request.name,
         num_classes=description.num_classes,
@@ -299,7 +299,10 @@ def _own_config(request: TrainingRequest, data: OwnData) -> Config:
         for line in plan_nnunet.lines_of(planned, description, image_size=data.image_size, images=images):
             say_first(line)
         config = config.override(plan_nnunet.settings_of(planned, config, description))
-    choices = choose(config, description, plain=request.plain, given=request.settings, rare_every=request.rare_every)
+    choices = choose(
+        config, description, plain=request.plain, given=request.settings, rare_every=request.rare_every,
+        amount=amount if is_open else None,
+    )  # fmt: skip
     for choice in choices:
         say_first(choice.line)
         config = config.override(choice.settings)

@@ -79,4 +79,4 @@ def _augmented(inference: InferenceSpec, text: str) -> AugmentedInference:
         scales = tuple(float(word) for word in text.split(","))
     except ValueError:
         raise ValueError(f"--augment takes scales, such as 0.75 1 1.25, found {text!r}") from None
-    return dataclasses.replace(named, scales=scales)
+    return dataclasses.replace(named, scales=scales, first=None)

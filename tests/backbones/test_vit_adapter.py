@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from intarsia import recipes
 from intarsia.config.build import build_task
+from intarsia.config.checking.check import check
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
 from intarsia.layers.norm import BN
@@ -205,10 +207,11 @@ def test_recipes_have_the_settings_of_the_authors(name: str, heads: int, ratio: 
     assert (backbone["deform_num_heads"], backbone["deform_ratio"]) == (heads, ratio)
 
 
-def test_the_transformer_starts_from_weights_of_timm() -> None:
+@pytest.mark.parametrize("tokens", [True, False])
+def test_the_transformer_starts_from_weights_of_timm(tokens: bool) -> None:
     """Those of another size, with a classifier; the adapter keeps its own start."""
     published = timm.create_model("test_vit", img_size=64)
-    trunk = small()
+    trunk = small(prefix_tokens=tokens)
     before = {name: value.clone() for name, value in trunk.state_dict().items()}
     fitted = fit_to(as_published(published.state_dict(), trunk), trunk, kind="ViTAdapter")
     apply_state(trunk, fitted.state, optional=may_lack("ViTAdapter", list(before)))
@@ -216,6 +219,38 @@ def test_the_transformer_starts_from_weights_of_timm() -> None:
     for name, value in published.named_parameters():
         if name.startswith("blocks."):
             assert after[name].equal(value), name
-    assert set(fitted.left_out) == {"norm.weight", "norm.bias", "head.weight", "head.bias"}
+    dropped = set() if tokens else {"cls_token"}
+    assert set(fitted.left_out) == {"norm.weight", "norm.bias", "head.weight", "head.bias", *dropped}
     assert after["pos_embed"].shape == before["pos_embed"].shape
     assert all(after[name].equal(before[name]) for name in after if name.startswith(("spm.", "interactions.", "up.")))
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "rate", "decay", "mean"),
+    [
+        ("deit-t_upernet_8xb2-amp", "deit_tiny_patch16_224.fb_in1k", 12e-5, 0.01, 123.675),
+        ("deit-b_upernet_8xb2-amp", "deit_base_patch16_224.fb_in1k", 6e-5, 0.01, 123.675),
+        ("augreg-b_upernet_8xb2-amp", "vit_base_patch16_384.augreg_in21k_ft_in1k", 2e-5, 0.01, 127.5),
+        ("augreg-l_upernet_8xb2", "vit_large_patch16_384.augreg_in21k_ft_in1k", 2e-5, 0.05, 127.5),
+    ],
+)
+def test_published_recipes_have_the_settings_of_the_authors(
+    name: str, network: str, rate: float, decay: float, mean: float
+) -> None:
+    name = f"vit-adapter-{name}-160k_ade20k-512x512"
+    config = recipes.get(name)
+    assert check(Config.from_values(config, file=name)) == []
+    model, optim = config["model"], config["optim_wrapper"]
+    assert (model["backbone"]["model_name"], model["backbone"]["prefix_tokens"]) == (network, False)
+    assert model["data_preprocessor"]["mean"][0] == mean
+    assert model["test_cfg"] == {"mode": "slide", "crop_size": (512, 512), "stride": (341, 341)}
+    assert (optim["optimizer"]["lr"], optim["optimizer"]["weight_decay"]) == (rate, decay)
+    assert optim.get("loss_scale") == ({"init_scale": 512.0} if "amp" in name else None)
+    large, layers = "-l_" in name, 24 if "-l_" in name else 12
+    assert model["backbone"].get("with_cp", False) == large
+    if "augreg-b" in name:
+        assert optim["paramwise_cfg"]["custom_keys"]["head"] == {"lr_mult": 10.0}
+    else:
+        assert optim["paramwise_cfg"] == {"num_layers": layers, "layer_decay_rate": 0.95}
+    assert {"type": "ResizeToMultiple", "size_divisor": 32} in config["val_dataloader"]["dataset"]["pipeline"]
+    assert lower(Config.from_values(config, file=name)).pretrained == (("backbone", f"timm://{network}"),)

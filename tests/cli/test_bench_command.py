@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from intarsia.cli.main import main
+from intarsia.workflows import bench
+from intarsia.workflows.gpu_memory import IN_TORCH
 
 
 def test_weights_and_a_file_of_them(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,6 +44,24 @@ def test_it_prints_a_table(weights: Path, capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     assert "64x64" in shown
     assert "99 %" in shown
+    assert "GPU" not in shown
+
+
+def test_memory_of_a_gpu_has_a_column(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With torch's counters for a GPU that is not there."""
+    for name, value in {"memory_allocated": 10e6, "max_memory_allocated": 110e6, "memory_reserved": 20e6,
+                        "max_memory_reserved": 270e6}.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: int(value))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setattr(bench, "_program", lambda model, device: ("torch, cuda", True))
+    assert main(["bench", str(weights), "--size", "64", "--passes", "1", "--device", "cpu"]) == 0
+    shown = capsys.readouterr().out
+    assert "GPU MB" in shown
+    assert "100 (250)" in shown
+    assert f"memory of the GPU: {IN_TORCH}" in shown
 
 
 @pytest.mark.parametrize(

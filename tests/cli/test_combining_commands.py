@@ -11,6 +11,9 @@ import pytest
 from PIL import Image
 
 from intarsia.cli.main import main
+from intarsia.data.description.read import read_description
+from intarsia.data.image_io import decode_image
+from intarsia.workflows.convert_inputs import save_stack
 
 FAST = ["--batch", "2", "--crop", "64", "64", "--workers", "0", "--device", "cpu", "--pretrained", "none"]
 
@@ -139,6 +142,77 @@ def test_weights_know_the_images_that_they_take(stacks: Path, stack_run: Path, t
             == json.loads((stack_run / "eval.json").read_text())["mIoU"]
         )
     assert main(["data", "show", str(stacks / "data.yaml"), "--out", str(tmp_path / "sheet.png")]) == 0
+
+
+def same_samples(one: Path, other: Path) -> None:
+    before, after = read_description(one), read_description(other)
+    assert not after.inputs
+    for split in ("train", "val"):
+        drawn, stored = before.dataset(split), after.dataset(split)
+        assert len(drawn) == len(stored) > 0
+        for index in range(len(drawn)):
+            a, b = drawn.load(index), stored.load(index)
+            assert a.image.dtype == b.image.dtype
+            assert np.array_equal(a.image, b.image)
+            assert np.array_equal(a.label, b.label)
+
+
+def test_stacks_are_converted_to_one_image_of_all_bands(stacks: Path, tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    out = tmp_path / "out"
+    assert main(["data", "convert", str(stacks / "data.yaml"), "-o", str(out)]) == 0
+    moved = out.rename(tmp_path / "moved")
+    same_samples(stacks / "data.yaml", moved / "data.yaml")
+    with rasterio.open(moved / "images/photos/train/3.tif") as file:
+        assert file.descriptions == ("rgb.red", "rgb.green", "rgb.blue", "dsm.1")
+        assert set(file.dtypes) == {"float32"}
+    assert np.asarray(Image.open(moved / "labels/photos/train/3.png")).max() == 1
+    assert main(["data", "check", str(moved / "data.yaml")]) == 0
+    again = read_description(moved / "data.yaml")
+    assert again.image_spec.names == ("rgb.red", "rgb.green", "rgb.blue", "dsm.1")
+
+
+def test_images_of_one_type_keep_it_in_the_files_of_several_data_sets(tmp_path: Path) -> None:
+    """Two dates of three bands each, in each of two data sets."""
+    pytest.importorskip("rasterio")
+    rng = np.random.default_rng(1)
+    for name in ("east", "west"):
+        for split in ("train", "val"):
+            for date in ("may", "june"):
+                for number in range(2):
+                    array = (rng.random((18, 20, 3)) * 250).astype(np.uint8)
+                    (tmp_path / name / date / split).mkdir(parents=True, exist_ok=True)
+                    np.save(tmp_path / name / date / split / f"{number}.npy", array)
+                    save(tmp_path / name / f"labels/{split}/{number}.png", rng.integers(0, 2, (18, 20), dtype=np.uint8))
+        rule = "  {0}: {{images: {{may: may/{0}, june: june/{0}}}, labels: labels/{0}}}\n"
+        text = "classes: [same, changed]\nsplits:\n" + rule.format("train") + rule.format("val")
+        (tmp_path / name / "data.yaml").write_text(text)
+    both = "classes: [same, changed]\ndatasets:\n  - {data: east/data.yaml}\n  - {data: west/data.yaml}\n"
+    (tmp_path / "both.yaml").write_text(both)
+    assert main(["data", "convert", str(tmp_path / "both.yaml"), "-o", str(tmp_path / "out")]) == 0
+    same_samples(tmp_path / "both.yaml", tmp_path / "out/data.yaml")
+    sample = read_description(tmp_path / "out/data.yaml").dataset("train").load(0)
+    assert (sample.image.shape, sample.image.dtype) == ((18, 20, 6), np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"])
+@pytest.mark.parametrize("bands", [2, 3, 4, 7])
+def test_a_stack_is_read_as_it_was_written(tmp_path: Path, kind: str, bands: int) -> None:
+    pytest.importorskip("rasterio")
+    image = np.random.default_rng(2).integers(0, 256, (9, 11, bands * np.dtype(kind).itemsize), dtype=np.uint8)
+    image = image.view(kind) if kind[0] != "f" else image.view(f"u{np.dtype(kind).itemsize}").astype(kind)
+    save_stack(tmp_path / "x.tif", image, tuple(f"one.{n}" for n in range(bands)))
+    found = decode_image(tmp_path / "x.tif")
+    assert found.samples.dtype == image.dtype
+    assert np.array_equal(found.samples, image)
+    assert found.file.names == tuple(f"one.{n}" for n in range(bands))
+
+
+def test_numbers_that_a_tiff_does_not_hold_are_named(tmp_path: Path) -> None:
+    pytest.importorskip("rasterio")
+    with pytest.raises(ValueError, match=r"x\.tif: the images .* are float128 numbers.* as float32"):
+        save_stack(tmp_path / "x.tif", np.zeros((4, 5, 2), np.longdouble), ("a", "b"))
+    assert not (tmp_path / "x.tif").exists()
 
 
 def test_the_next_command_names_the_other_images(capsys: pytest.CaptureFixture[str]) -> None:

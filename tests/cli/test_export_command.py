@@ -14,13 +14,15 @@ from PIL import Image
 
 import intarsia
 from intarsia.cli.main import main
-from intarsia.export.certificate import Certificate
+from intarsia.export.certificate import Certificate, describe
 from intarsia.export.runtime import read_meta
 from intarsia.weights.file import WeightsMeta, load_state, save_weights
 from intarsia.weights.file import read_meta as weights_meta
 from intarsia.workflows import export_model
 from intarsia.workflows.export_proof import write_certificates
 from intarsia.workflows.export_request import Exported
+from intarsia.workflows.export_samples import Samples
+from intarsia.workflows.trained_model import open_model
 
 pytest.importorskip("onnxruntime")
 
@@ -115,6 +117,60 @@ def test_it_is_verified_again_and_other_weights_are_told(
     shown = capsys.readouterr().err
     assert "exported from other weights" in shown
     assert "does NOT say" in shown
+
+
+def test_images_that_calibrate_are_not_those_that_are_compared(
+    weights: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor are they when the file is verified, under other names and beside new ones."""
+    words = ["export", str(weights), "-o", str(tmp_path / "out"), "--precision", "int8", "--samples", str(photos)]
+    assert main([*words, "--at-least", "0.5"]) == 0
+    file = tmp_path / "out" / "model.onnx"
+    found = read_meta(file)
+    assert found.certificate["names"] == ["a_1", "a_10"]  # in natural order, the first and the third of four
+    assert found.certificate["calibrated"] == len(found.calibration) == 2
+    assert not found.certificate["calibrated_on_these"]
+    assert "ranges of 8 bits were measured on 2 other images" in " ".join(capsys.readouterr().err.split())
+
+    (tmp_path / "others").mkdir()
+    for name, photo in {"w": "a_1", "x": "a_2", "y": "b/c"}.items():
+        (tmp_path / "others" / f"{name}.png").write_bytes((photos / f"{photo}.png").read_bytes())
+    Image.fromarray(np.full((70, 90, 3), 99, np.uint8)).save(tmp_path / "others" / "z.png")
+    certificate = export_model.verify(file, against=weights, samples=tmp_path / "others", at_least=0.5)
+    assert certificate.names == ("w", "z")
+    assert not certificate.calibrated_on_these
+    (tmp_path / "others" / "w.png").unlink()
+    (tmp_path / "others" / "z.png").unlink()
+    certificate = export_model.verify(file, against=weights, samples=tmp_path / "others", at_least=0.5)
+    assert certificate.names == ("x", "y")
+    assert certificate.calibrated_on_these
+    assert "measured on these same images, for want of others" in " ".join(describe(certificate))
+
+
+def divided(weights: Path, given: Path | None, count: int) -> tuple[list[str], list[str], bool]:
+    """Of images: fingerprints of those that calibrate, names of those that are compared, and if these are the same."""
+    samples = Samples(open_model(weights, config=None, device="cpu"), given, count)
+    seen: list[str] = []
+    assert len(list(samples.calibrating(seen))) == len(seen)
+    compared = [sample.fingerprint for sample in samples.compared(seen)]
+    assert samples.were_seen or not set(compared) & set(seen)
+    return seen, samples.names, samples.were_seen
+
+
+def test_images_are_divided_wherever_there_are_two(weights: Path, photos: Path, tmp_path: Path) -> None:
+    seen, names, were_seen = divided(weights, None, 2)  # drawn ones
+    assert (len(set(seen)), names, were_seen) == (8, ["drawn 1", "drawn 2"], False)
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / f"{name}.png").write_bytes(b"no image")
+    (folder / "c.png").write_bytes((photos / "a_1.png").read_bytes())
+    seen, names, were_seen = divided(weights, folder, 16)  # one that is an image calibrates and is compared
+    assert (len(seen), names, were_seen) == (1, ["c"], True)
+    (folder / "d.png").write_bytes((photos / "a_2.png").read_bytes())
+    assert divided(weights, folder, 16)[1:] == (["c"], False)
+    (folder / "e.png").write_bytes((photos / "a_2.png").read_bytes())  # the one that calibrated, once more
+    assert divided(weights, folder, 16)[1:] == (["c"], False)
 
 
 @pytest.mark.parametrize("share", ["0", "-1", "1.5", "nan"])

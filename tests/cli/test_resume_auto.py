@@ -86,8 +86,7 @@ def test_torchrun_starts_killed_processes_again(data: Path, tmp_path: Path) -> N
     assert start([*TORCHRUN, "-m", "intarsia", *words(data, undisturbed, *length)], log).wait(300) == 0, log.read_text()
 
     out = tmp_path / "run"
-    # Several times: on a busy machine gloo may give up meeting the other process within its five seconds.
-    command = [*TORCHRUN, "--max-restarts", "4", "-m", "intarsia", *words(data, out, *length, "--resume", "auto")]
+    command = [*TORCHRUN, "--max-restarts", "1", "-m", "intarsia", *words(data, out, *length, "--resume", "auto")]
     torchrun = start(command, log)
     try:
         until = time.monotonic() + 300

@@ -14,7 +14,6 @@ from intarsia.config.lowering.lower import lower, lower_all
 from intarsia.config.lowering.names import FAMILIES, argument_name, user_key
 from intarsia.config.schema.vocabulary import AREAS
 from intarsia.spec import (
-    AugmentedInference,
     Component,
     Duration,
     EarlyStopSpec,
@@ -466,8 +465,29 @@ def test_wrappers_that_mix_and_balance() -> None:
     outer = spec.train.dataset
     assert (outer.type, outer.args["dataset"].type) == ("MultiImageMixDataset", "ClassBalancedDataset")
     assert outer.args["dataset"].args["oversample_thr"] == 0.1
-    [(path, _)] = problems(training(train_dataloader={"batch_size": 1, "dataset": {**mixed, "skip_type_keys": ["A"]}}))
-    assert path == "train_dataloader.dataset.skip_type_keys"
+    skipping = {**mixed, "pipeline": [flip, crop], "skip_type_keys": ["mmcv.RandomFlip"]}
+    spec = lower(training(train_dataloader={"batch_size": 1, "dataset": skipping}))
+    assert spec.train is not None
+    assert [transform.type for transform in spec.train.transforms] == ["RandomCrop", "RandomCrop"]
+
+
+def test_weights_of_the_whole_model() -> None:
+    def started(init: Any, **sections: Any) -> Config:
+        return config(**{"model": {**model(), "init_cfg": init}, **sections})
+
+    init = {"type": "Pretrained", "checkpoint": "whole.pth", "map_location": "cpu"}
+    assert lower(started(init)).load_from == "whole.pth"
+    assert lower(started(init)).pretrained == lower(started(None)).pretrained
+    assert lower(started(init, load_from="other.pth")).load_from == "other.pth"
+    assert problems(started({**init, "prefix": "student."}))[0][0] == "model.init_cfg.prefix"
+    assert problems(started({"type": "Normal", "std": 0.01}))[0][0] == "model.init_cfg"
+    assert problems(started({"type": "Pretrained"})) == [("model.init_cfg", "'checkpoint' is missing")]
+
+
+def test_images_chosen_by_their_place_in_the_list() -> None:
+    assert stream(indices=5, filter_cfg={"filter_empty_gt": True}).dataset.args["indices"] == 5
+    assert stream(indices=[3, 1]).dataset.args["indices"] == (3, 1)
+    assert "indices" not in stream(indices=None).dataset.args
 
 
 def test_concatenated_data_sets_share_one_pipeline() -> None:
@@ -525,15 +545,6 @@ def test_label_table_of_pairs_or_mapping() -> None:
     assert (table.kind, table.args) == ("label_table", {"values": {0: 0, 255: 1}, "outside": "ignore"})
     table = stream(label_table={"colours": [[[128, 0, 0], 1]], "values": {"7": 2}}).dataset.args["label_table"]
     assert table.args == {"colours": {(128, 0, 0): 1}, "values": {7: 2}}
-
-
-def test_test_time_augmentation() -> None:
-    resizes = [{"type": "Resize", "scale_factor": factor, "keep_ratio": True} for factor in (0.5, 1.0)]
-    flips = [{"type": "RandomFlip", "prob": chance, "direction": "horizontal"} for chance in (0.0, 1.0)]
-    steps = [resizes, flips, [{"type": "LoadAnnotations"}], [{"type": "PackSegInputs"}]]
-    pipeline = [{"type": "LoadImageFromFile", "backend_args": None}, {"type": "TestTimeAug", "transforms": steps}]
-    spec = lower(config(tta_model={"type": "SegTTAModel"}, tta_pipeline=pipeline))
-    assert spec.inference.augmented == AugmentedInference((0.5, 1.0), (None, "horizontal"))
 
 
 # --- Training -----------------------------------------------------------------------------------------------------
@@ -666,6 +677,19 @@ def test_hooks_that_are_refused_by_name(hook: dict[str, Any], reason: str) -> No
     [(path, message)] = problems(training(custom_hooks=[hook]))
     assert path == "custom_hooks.0"
     assert reason in message
+
+
+def test_pictures_are_drawn_where_the_hook_draws() -> None:
+    def drawn(**keys: Any) -> Any:
+        return training(default_hooks={"visualization": {"type": "SegVisualizationHook", **keys}})
+
+    assert lower(drawn(interval=5)).safeguards.draw_every is None
+    assert lower(drawn(draw=True)).safeguards.draw_every == 50
+    assert lower(drawn(draw=True, interval=5)).safeguards.draw_every == 5
+    assert problems(drawn(interval=0)) == [("default_hooks.visualization.interval", "expected 1 or more, found 0")]
+    [(path, message)] = problems(drawn(draw=True, show=True))
+    assert path == "default_hooks.visualization.show"
+    assert "draw=True paints into the run's folder" in message
 
 
 def test_averages_of_weights_are_those_of_mmengine() -> None:

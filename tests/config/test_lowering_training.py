@@ -13,7 +13,7 @@ from intarsia.config.lowering.fields import Context
 from intarsia.config.lowering.lower import lower_all
 from intarsia.config.lowering.metrics import lower_metrics
 from intarsia.config.lowering.runtime import published_batch
-from intarsia.config.lowering.training import lower_optim
+from intarsia.config.lowering.training import Length, lower_optim, lower_train_cfg
 from intarsia.config.schema.training import PARAMWISE, SCHEDULES
 from intarsia.engine.optim.param_groups import FLAGS, MULTIPLES, OPTIONS, Parameter, by_depth, by_forced_rules, by_rules
 from intarsia.engine.optim.schedule_curves import CURVES
@@ -51,7 +51,7 @@ def test_wrappers_that_are_refused_say_what_to_use() -> None:
         ((path, message),) = wrong(type=name)
         assert path == "optim_wrapper.type"
         assert said in message
-    assert [path for path, _ in wrong(use_fsdp=True)] == ["optim_wrapper.use_fsdp"]
+    assert fine(use_fsdp=True) == fine()
     assert [path for path, _ in wrong(loss_scale=512.0)] == ["optim_wrapper.loss_scale"]
 
 
@@ -81,6 +81,7 @@ def test_loss_scales() -> None:
     assert fine(**half, loss_scale=512.0).loss_scale == 512.0
     growing = {"init_scale": 2.0**10, "growth_interval": 100, "enabled": True}
     assert fine(**half, loss_scale=growing).loss_scale == {"init_scale": 1024.0, "growth_interval": 100}
+    assert fine(**half, loss_scale={"init_scale": 1024.0, "enabled": False}).loss_scale == 1.0
     assert fine(**half, dtype="bfloat16", loss_scale="dynamic").loss_scale is None
     assert [path for path, _ in wrong(**half, loss_scale={"growth_factor": 1.0, "init_scal": 2.0})] == [
         "optim_wrapper.loss_scale.init_scal",
@@ -281,3 +282,41 @@ def test_scores_and_groups_of_the_metric() -> None:
     values = {"type": "IoUMetric", "iou_metrics": ["mBoundary"], "groups": {"flat": "road"}}
     lower_metrics(context, {"val_evaluator": values}, None)
     assert [problem.path for problem in context.problems] == ["val_evaluator.iou_metrics", "val_evaluator.groups"]
+
+
+# --- When evaluations are due -------------------------------------------------------------------------------------
+
+
+def length(**values: Any) -> tuple[Length, list[tuple[str, str]]]:
+    context = Context(Config.from_values({"train_cfg": values}, file="test.py"))
+    return lower_train_cfg(context, values), [(problem.path, problem.message) for problem in context.problems]
+
+
+def test_intervals_of_evaluation_that_change() -> None:
+    changes = [(30, 5), [60, 2]]
+    steps, problems = length(max_iters=100, val_interval=20, val_begin=40, dynamic_intervals=changes)
+    assert not problems
+    assert (steps.evaluate_every, steps.evaluate_from) == (Duration(20, "steps"), Duration(40, "steps"))
+    assert [(done.value, every.value) for done, every in steps.evaluate_changes] == [(29, 5), (59, 2)]
+    epochs, problems = length(type="EpochBasedTrainLoop", max_epochs=9, dynamic_intervals=[(7, 1)], val_interval=3)
+    assert not problems
+    assert epochs.evaluate_changes == ((Duration(6, "epochs"), Duration(1, "epochs")),)
+    assert length(max_iters=9, dynamic_intervals=None, val_begin=0)[0] == length(max_iters=9)[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "path", "said"),
+    [
+        ({"dynamic_intervals": [(5, 1, 1)]}, ".dynamic_intervals.0", "expected (milestone, interval), found (5, 1, 1)"),
+        ({"dynamic_intervals": [(5, 1), 7]}, ".dynamic_intervals.1", "expected (milestone, interval), found 7"),
+        ({"dynamic_intervals": [(0, 1)]}, ".dynamic_intervals.0", "expected 1 or more, found 0"),
+        ({"dynamic_intervals": [(6, 1), (6, 2)]}, ".dynamic_intervals.1", "a milestone after 6, the one before it"),
+        ({"dynamic_intervals": [(6, 0)]}, ".dynamic_intervals.0", "expected an interval of 1 or more, found 0"),
+        ({"dynamic_intervals": 5}, ".dynamic_intervals", "expected list | None, found 5"),
+        ({"val_begin": -1}, ".val_begin", "expected 0 or more, found -1"),
+    ],
+)
+def test_intervals_of_evaluation_that_cannot_be(values: dict[str, Any], path: str, said: str) -> None:
+    ((found, message),) = length(max_iters=100, **values)[1]
+    assert found == f"train_cfg{path}"
+    assert said in message

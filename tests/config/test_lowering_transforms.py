@@ -265,3 +265,39 @@ def test_wrong_arguments_name_the_place():
     found = config(IMAGE, LABEL, {"type": "RandomRotate", "prob": 1.0, "degre": 10}, PACK)
     problems = [str(problem) for problem in check(found)]
     assert any("train_dataloader.dataset.pipeline.2" in text and "degre" in text for text in problems)
+
+
+# --- Whose pixels -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"type": "Resize", "scale": (8, 4), "interpolation": "hamming"},
+        {"type": "RandomResize", "scale": (8, 4), "ratio_range": (0.5, 2.0), "interpolation": "box"},
+        {"type": "RandomChoiceResize", "scales": [(8, 4)], "interpolation": "lanczos"},
+        {"type": "RandomChoiceResize", "scales": [4], "resize_type": "ResizeShortestEdge", "max_size": 9},
+    ],
+)
+def test_images_are_resized_by_pillow_where_the_config_says_so(step: dict[str, Any]) -> None:
+    steps = (IMAGE, LABEL, {**step, "backend": "pillow"}, PACK)
+    assert not [problem for problem in check(config(*steps)) if "pipeline" in problem.path]
+    assert build(only(*steps)).backend == "pillow"
+    assert build(only(IMAGE, LABEL, {**step, "backend": "cv2", "interpolation": "nearest"}, PACK)).backend == "cv2"
+
+
+def test_an_interpolation_of_another_backend_is_found_before_anything_is_built() -> None:
+    for name, backend, right in (("hamming", "cv2", "pillow"), ("area", "pillow", "cv2")):
+        step = {"type": "Resize", "scale": (8, 4), "interpolation": name, "backend": backend}
+        (problem,) = (found for found in check(config(IMAGE, LABEL, step, PACK)) if "pipeline" in found.path)
+        assert problem.path == "train_dataloader.dataset.pipeline.2.interpolation"
+        assert f"{name!r} is an interpolation of backend={right!r} alone" in problem.message
+    step = {"type": "Resize", "scale": (8, 4), "backend": "tpu"}
+    (problem,) = (found for found in check(config(IMAGE, LABEL, step, PACK)) if "pipeline" in found.path)
+    assert "Literal['cv2', 'pillow']" in problem.message
+
+
+def test_a_scale_counts_where_there_is_a_factor_too() -> None:
+    step = {"type": "Resize", "scale": (8, 4), "scale_factor": 0.5, "keep_ratio": True}
+    assert only(IMAGE, LABEL, step, PACK).args == {"scale": (8, 4), "keep_ratio": True}
+    assert only(IMAGE, LABEL, {**step, "scale": None}, PACK).args["scale_factor"] == 0.5

@@ -56,7 +56,7 @@ OTHER_TARGETS = ("EachClass", "KLDivLoss", "RightAnswers", "SiLogLoss")
 """Losses of other targets than class indices, sets of classes, the logits of another network or depths: they have tests
 of their own."""
 LOSSES = [name for name in catalog.names("loss") if name not in OTHER_TARGETS]
-SINGLE_LOGIT = ("BoundaryLoss",)
+SINGLE_LOGIT = ("BoundaryLoss", "MatthewsLoss")
 """Losses of one yes or no for each pixel."""
 
 
@@ -124,6 +124,7 @@ TRANSFORMS: dict[str, dict[str, Any]] = {
     "PhotoMetricDistortion": {},
     "PoissonNoise": {"prob": 1.0},
     "RGB2Gray": {},
+    "RandAugment": {},
     "RandomAffine": {"prob": 1.0, "degrees": 30},
     "RandomBrightnessContrast": {"prob": 1.0},
     "RandomChoiceResize": {"scales": [(30, 20), (50, 40)]},

@@ -353,7 +353,11 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "HuasdorffDisstanceLoss": PIXELS,
         "KLDivLoss": {"temperature": 1.0, "reduction": "mean"},
         "SiLogLoss": {"eps": 1e-6, "reduction": "mean"},
+        "MatthewsLoss": {"eps": 1e-5, "ignore_index": 255},
         "OhemCrossEntropy": {**PIXELS, "thres": 0.7, "min_kept": 100_000},
+        "OverlapLoss": {
+            "alpha": 1.0, "beta": 1.0, "gamma": 1.0, "smooth": 0.0, "log": False, "classes": None, "class_weight": None,
+            "eps": 1e-7, "ignore_index": 255},
         "TverskyLoss": {**PIXELS, "alpha": 0.3, "beta": 0.7, "smooth": 1.0},
     },
     "objective": {

@@ -54,6 +54,28 @@ def test_a_split_file_chooses_by_stem_or_path_and_keeps_its_order(tree, line):
     assert [found.name(index) for index in range(len(found))] == ["three", "b/two"]
 
 
+@pytest.mark.parametrize(
+    ("indices", "expected"),
+    [
+        (2, ["a/one", "b/two"]),
+        (-1, ["three"]),
+        (9, ["a/one", "b/two", "three"]),
+        ((2, 0, -1), ["three", "a/one", "three"]),
+    ],
+)
+def test_indices_choose_of_the_list(tree, indices, expected):
+    found = dataset(tree, indices=indices)
+    assert [found.name(index) for index in range(len(found))] == expected
+    (tree / "split.txt").write_text("three\nb/two\n")
+    assert dataset(tree, split_file="split.txt", indices=1).name(0) == "three"
+
+
+@pytest.mark.parametrize(("indices", "said"), [(0, "leaves none of 3 images"), ((1, 3), "3 images, found 3")])
+def test_indices_that_there_are_not(tree, indices, said):
+    with pytest.raises(ValueError, match=said):
+        dataset(tree, indices=indices)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
 def test_a_split_file_may_have_any_encoding_and_come_from_windows(tree, encoding):
     write(tree / "img" / "größe_leftImg8bit.png")

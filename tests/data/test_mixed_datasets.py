@@ -20,7 +20,6 @@ from intarsia.data.description.write import write_description
 from intarsia.data.doctor.examine import examine
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sampling import Order, WeightedOrder
-from intarsia.data.scenes.rule import SceneSplit
 from intarsia.data.value_range import Scale
 from intarsia.engine.training.environment import fingerprint
 
@@ -237,15 +236,6 @@ def test_channels_computed_of_bands_are_the_same_in_all(places: Path) -> None:
     file.write_text(file.read_text().replace("red / (green + 1)", "red / (blue + 1)"))
     with pytest.raises(ValueError, match="the `indices` of town and land differ"):
         read_description(mixed(places))
-
-
-def test_windows_of_scenes_are_refused_by_name(places: Path) -> None:
-    description = read_description(mixed(places))
-    assert isinstance(description, MixedDescription)
-    first = description.members[0]
-    scenes = replace(first.description, splits={"train": SceneSplit(("a.tif",), "a.gpkg")})
-    with pytest.raises(ValueError, match="town is windows of scenes"):
-        replace(description, members=(replace(first, description=scenes), *description.members[1:]))
 
 
 def test_draws_are_by_size_by_weight_or_equal(places: Path) -> None:

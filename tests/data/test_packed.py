@@ -32,7 +32,8 @@ from intarsia.data.sampling import sample_rng
 from intarsia.data.transforms.colour import PhotoMetricDistortion
 from intarsia.data.transforms.geometry import Pad, RandomCrop, RandomFlip
 from intarsia.data.transforms.mosaic import RandomMosaic
-from intarsia.data.transforms.resize import RandomResize, Resize, resize_array, resized_window
+from intarsia.data.transforms.resize import RandomResize, Resize, resize_array
+from intarsia.data.transforms.resize_window import resized_window
 
 SIZE = (150, 70)
 INSTALLED = [name for name in CODECS if name in ("none", "zlib") or importlib.util.find_spec(name.replace("zstd", "zstandard"))]  # fmt: skip  # noqa: E501

@@ -22,7 +22,6 @@ from intarsia.data.stack import Stack, channel_names, key_of, stacked
 from intarsia.data.value_range import ValueRange
 from intarsia.engine.training.environment import fingerprint
 from intarsia.inference.inputs.arrays import as_array
-from intarsia.workflows.convert_data import convert_data
 
 
 def save(path: Path, array: np.ndarray) -> Path:
@@ -265,11 +264,6 @@ def test_a_partner_that_changes_changes_the_fingerprint(place: Path) -> None:
     assert before == fingerprint(read_description(place / "data.yaml").dataset("train"))
     save(place / "dsm/train/x1_h.tif", heights(1, (40, 60)))
     assert fingerprint(read_description(place / "data.yaml").dataset("train")) != before
-
-
-def test_labels_of_several_images_are_not_converted(place: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"several images for each sample \(rgb, dsm\)"):
-        convert_data(place / "data.yaml", tmp_path / "out")
 
 
 def test_stacks_of_several_data_sets_go_together(place: Path) -> None:

@@ -417,6 +417,13 @@ def test_pictures_of_the_same_images_at_every_evaluation(out: Path) -> None:
     ]
 
 
+def test_pictures_of_every_second_batch(out: Path) -> None:
+    run = tiny_run(out, steps=4, evaluate_every=4)  # five images, two a batch
+    train(replace(run, observers=[TrainingPictures(run.validation, 1, every=2)]))
+    found = sorted(path.name for path in (out / "pictures" / "training").iterdir())
+    assert found == ["picture0", "picture2", "picture3"]
+
+
 # --- The watchdog -------------------------------------------------------------------------------------------------
 
 

@@ -98,6 +98,8 @@ def test_pipelines_that_a_page_does_not_know_are_named() -> None:
     assert [step["kind"] for step in steps_of(known)] == ["exact", "shortest", "multiple"]
     with pytest.raises(ValueError, match=r"Resize \(area\)"):
         steps_of([Resize((20, 10), interpolation="area")])
+    with pytest.raises(ValueError, match=r"Resize \(bilinear of Pillow\)"):
+        steps_of([Resize((20, 10), backend="pillow")])
     with pytest.raises(ValueError, match="RandomResize draws its size"):
         steps_of([RandomResize((20, 10), ratio_range=(0.5, 2))])
     with pytest.raises(ValueError, match="pipeline has function"):

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from intarsia.contracts import SampleMeta
 from intarsia.data.transforms.resize import Resize
 from intarsia.inference.tta import USUAL, check_augmented, views_of, without_resizing
-from intarsia.spec import AugmentedInference
+from intarsia.spec import AugmentedInference, ViewSize
 
 VIEWS = AugmentedInference((0.5, 1.0, 1.3), (None, "horizontal", "vertical", "diagonal"))
 
@@ -23,13 +24,32 @@ def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
+def at_scale(image: np.ndarray, scale: float | ViewSize) -> tuple[tuple[int, int], np.ndarray]:
+    """The size (width, height) of a view and its pixels, as MMCV's `Resize` makes them."""
+    height, width = image.shape[:2]
+    if not isinstance(scale, ViewSize):
+        size = (int(width * scale + 0.5), int(height * scale + 0.5))
+        return size, cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    factors = scale.factors or (1.0, 1.0)
+    size = scale.scale or (int(width * factors[0] + 0.5), int(height * factors[1] + 0.5))
+    if scale.keep_ratio:
+        factor = min(max(size) / max(height, width), min(size) / min(height, width))
+        size = (int(width * factor + 0.5), int(height * factor + 0.5))
+    if scale.backend == "pillow":
+        method = Image.Resampling[scale.interpolation.upper()]
+        return size, np.asarray(Image.fromarray(image).resize(size, method))
+    flag = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}[scale.interpolation]
+    return size, cv2.resize(image, size, interpolation=flag)
+
+
 def by_hand(predictor, image: np.ndarray, views: AugmentedInference) -> torch.Tensor:
     """Mean probabilities (K, H, W) of the whole-image way."""
     height, width = image.shape[:2]
     total = torch.zeros(3, height, width)
+    if views.first is not None:
+        image = at_scale(image, views.first)[1]
     for scale in views.scales:
-        size = (int(width * scale + 0.5), int(height * scale + 0.5))
-        resized = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+        size, resized = at_scale(image, scale)
         for flip in views.flips:
             axes = {None: (), "horizontal": (1,), "vertical": (0,), "diagonal": (0, 1)}[flip]
             pixels = torch.from_numpy(np.flip(resized, axes).copy()).permute(2, 0, 1)[None]
@@ -58,6 +78,27 @@ def test_probabilities_are_averaged_over_scales_and_flips(make_predictor, stride
         expected = by_hand(predictor, image, VIEWS).numpy()
     np.testing.assert_allclose(found.probabilities, expected, atol=3e-6)
     assert np.array_equal(found.label, found.probabilities.argmax(axis=0))
+
+
+@pytest.mark.parametrize(
+    "views",
+    [
+        AugmentedInference((ViewSize((160, 80), keep_ratio=True), ViewSize((96, 200), keep_ratio=True)), (None,)),
+        AugmentedInference((ViewSize((64, 100)), 0.75, ViewSize((40, 40))), (None, "horizontal")),
+        AugmentedInference((ViewSize(factors=(0.7, 1.2)), ViewSize(factors=(0.53, 0.53))), (None, "vertical")),
+        AugmentedInference((ViewSize((90, 70), interpolation="bicubic"), ViewSize((90, 70), backend="pillow"))),
+        AugmentedInference((0.5, 1.3), (None, "horizontal"), first=ViewSize((100, 50), keep_ratio=True)),
+        AugmentedInference((1.0, 1.0, 0.5), (None, "horizontal", "horizontal")),
+    ],
+)
+def test_views_of_given_sizes(make_predictor, views):
+    """Within pixels or exactly so many, by two factors, by another interpolation, behind a Resize, one view twice."""
+    image = photo(90, 130)
+    predictor = make_predictor(stride=4, augmented=views, augment=True)
+    found = predictor.predict(image, probabilities=True)
+    with torch.no_grad():
+        expected = by_hand(predictor, image, views).numpy()
+    np.testing.assert_allclose(found.probabilities, expected, atol=3e-6)
 
 
 def test_the_pipelines_own_resizing_is_left_out(make_predictor):
@@ -126,6 +167,9 @@ def test_flips_of_one_scale_go_through_the_network_together():
         (AugmentedInference((), (None,)), "a scale and a flip"),
         (AugmentedInference((1.0, 0.0), (None,)), "scales above 0"),
         (replace(VIEWS, flips=("left",)), "found 'left'"),
+        (AugmentedInference((ViewSize((0, 5)),), (None,)), "at least one pixel"),
+        (AugmentedInference((ViewSize(),), (None,)), "either scale"),
+        (AugmentedInference((1.0,), (None,), first=-2.0), "must be positive"),
     ],
 )
 def test_views_that_make_no_sense(make_predictor, views, message):

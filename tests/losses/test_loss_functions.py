@@ -21,6 +21,7 @@ from intarsia.config.lowering.lower import lower
 from intarsia.contracts import Batch, SampleMeta
 
 FUNCTIONS = {name: getattr(losses, name) for name in losses.__all__}
+ONE_LOGIT = ("boundary", "matthews")
 
 
 def example(classes: int = 3) -> tuple[Tensor, Tensor]:
@@ -42,6 +43,9 @@ AS_IN_CONFIGS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("lovasz", {}, {"type": "LovaszLoss", "reduction": "none"}),
     ("lovasz", {"per_image": True}, {"type": "LovaszLoss", "per_image": True}),
     ("tversky", {"class_weight": [1.0, 2.0, 0.5]}, {"type": "TverskyLoss", "class_weight": [1.0, 2.0, 0.5]}),
+    ("overlap", {}, {"type": "OverlapLoss"}),
+    ("overlap", {"alpha": 0.3, "beta": 0.7, "smooth": 1.0, "class_weight": [1.0, 2.0, 0.5]}, {
+        "type": "OverlapLoss", "alpha": 0.3, "beta": 0.7, "smooth": 1.0, "class_weight": [1.0, 2.0, 0.5]}),
     ("hausdorff", {}, {"type": "HausdorffDistanceLoss"}),
     ("ohem", {"threshold": 0.3, "min_kept": 5}, {"type": "OhemCrossEntropy", "thres": 0.3, "min_kept": 5}),
 ]  # fmt: skip
@@ -83,7 +87,7 @@ def test_one_signature(name: str) -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_gradients_of_what_is_labelled_alone(name: str) -> None:
-    logits, labels = example(1 if name == "boundary" else 3)
+    logits, labels = example(1 if name in ONE_LOGIT else 3)
     logits.requires_grad_(True)
     value = FUNCTIONS[name](logits, labels)
     value.backward()
@@ -95,7 +99,7 @@ def test_gradients_of_what_is_labelled_alone(name: str) -> None:
     assert FUNCTIONS[name](logits, other, ignore_index=7).item() == pytest.approx(value.item())
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "dice", "focal", "lovasz"])
+@pytest.mark.parametrize("name", ["cross_entropy", "dice", "focal", "lovasz", "matthews", "overlap"])
 def test_a_single_logit_is_a_yes_or_no(name: str) -> None:
     logits, labels = example(1)
     sure = torch.where(labels == 1, 20.0, -20.0).unsqueeze(1)
@@ -112,8 +116,8 @@ def test_cross_entropy_can_be_that_of_torch() -> None:
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "hausdorff"])
 def test_on_an_accelerator(name: str) -> None:
     """Weights of classes follow the logits; it is waited for to copy them, as focal's alpha is, and else not at all."""
-    logits, labels = example(1 if name == "boundary" else 3)
-    weights = {"class_weight": [1.0, 2.0, 3.0]} if name not in ("boundary", "dice") else {}
+    logits, labels = example(1 if name in ONE_LOGIT else 3)
+    weights = {"class_weight": [1.0, 2.0, 3.0]} if name not in (*ONE_LOGIT, "dice") else {}
     plain, weighed = FUNCTIONS[name](logits, labels).item(), FUNCTIONS[name](logits, labels, **weights).item()
     with simulated_gpu() as waits:
         logits, labels = logits.to(DEVICE), labels.to(DEVICE)

@@ -7,10 +7,10 @@ in a process with the switch on. For some GPUs they are compiled, too, which no 
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,17 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from resized_losses import SIZES, assert_as_plain, example, value_and_gradient
 from simulated_gpu import DEVICE, simulated_gpu
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from intarsia.guide.counting import peak_counter
-from intarsia.losses import bilinear, resized_cross_entropy, resized_logits
+from intarsia.losses import bilinear, resized_cross_entropy, resized_logits, strips
 from intarsia.losses.accuracy import accuracy_of_resized, pixel_accuracy
 from intarsia.losses.cross_entropy import CrossEntropyLoss
 from intarsia.losses.dice import DiceLoss
+from intarsia.losses.lovasz import LovaszLoss
 from intarsia.losses.ohem import OhemCrossEntropy, OHEMPixelSampler
 from intarsia.losses.resized_logits import ResizedLogits, takes_resized
 
@@ -39,57 +41,11 @@ in_strips = pytest.mark.skipif(INTERPRETED, reason="tests of the strips")
 def small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     """So small that a few rows are one, of which the last has fewer."""
     monkeypatch.setattr(resized_logits, "_LEAST", 0)
-    monkeypatch.setattr(resized_cross_entropy, "_STRIP", 700)
-    monkeypatch.setattr(resized_cross_entropy, "_STRIP_ON_DEVICES", 700)
-
-
-def example(
-    classes: int, low: tuple[int, int], size: tuple[int, int], dtype: torch.dtype = torch.float32
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (2, K, h, w) with a gradient, labels and weights (2, H, W); a third of the labels is ignored."""
-    generator = torch.Generator().manual_seed(classes + low[0])
-    logits = 4 * torch.randn(2, classes, *low, generator=generator, dtype=torch.float64)
-    labels = torch.randint(0, classes, (2, *size), generator=generator)
-    labels[torch.rand(2, *size, generator=generator) < 0.3] = 255
-    weights = torch.rand(2, *size, generator=generator, dtype=torch.float64)
-    return logits.to(dtype).requires_grad_(), labels, weights.to(dtype)
-
-
-def value_and_gradient(logits: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    own = logits.detach().clone().requires_grad_()
-    value = loss(own)
-    (3 * value).backward()
-    assert own.grad is not None
-    return value.detach(), own.grad
-
-
-def assert_as_plain(
-    loss: Any, logits: Tensor, labels: Tensor, *, align_corners: bool = False, **weight: Tensor
-) -> None:
-    """Value, gradient and accuracy."""
-    size = (labels.shape[1], labels.shape[2])
-    passes = []
-
-    def in_pieces(low: Tensor) -> Tensor:
-        passes.append(ResizedLogits(low, size, align_corners, labels))
-        return loss.of_resized(passes[0], labels, **weight)  # type: ignore[no-any-return]
-
-    def plain(low: Tensor) -> Tensor:
-        return loss(ResizedLogits(low, size, align_corners).whole, labels, **weight)  # type: ignore[no-any-return]
-
-    found, expected = value_and_gradient(logits, in_pieces), value_and_gradient(logits, plain)
-    tolerance = {torch.float32: 1e-6, torch.float64: 1e-13}[logits.dtype]
-    torch.testing.assert_close(found[0], expected[0], rtol=tolerance, atol=tolerance)
-    torch.testing.assert_close(found[1], expected[1], rtol=0, atol=tolerance * float(expected[1].abs().max()))
-    assert "whole" not in vars(passes[0])
-    whole = ResizedLogits(logits.detach(), size, align_corners).whole
-    accuracy = accuracy_of_resized(passes[0], labels, ignore_index=255)
-    assert accuracy.equal(pixel_accuracy(whole, labels, ignore_index=255))
+    monkeypatch.setattr(strips, "_STRIP", 700)
+    monkeypatch.setattr(strips, "_STRIP_ON_DEVICES", 700)
 
 
 # --- Losses in strips ---------------------------------------------------------------------------------------------
-
-SIZES = [((4, 5), (16, 20)), ((7, 3), (9, 23)), ((1, 6), (5, 6)), ((6, 8), (6, 8)), ((12, 10), (5, 7))]
 
 
 @in_strips
@@ -209,7 +165,8 @@ def test_what_inherits_it_and_computes_another_thing_is_not_asked() -> None:
         takes_resized(part) for part in (CrossEntropyLoss(), Renamed(), OHEMPixelSampler(), OhemCrossEntropy())
     ] == [True] * 4
     assert not takes_resized(Doubled())
-    assert not takes_resized(DiceLoss())
+    assert takes_resized(DiceLoss())
+    assert not takes_resized(LovaszLoss())
 
 
 @in_strips
@@ -283,7 +240,7 @@ def test_kernels_in_the_interpreter() -> None:
         env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 passed" in done.stdout, done.stdout
+    assert "8 passed" in done.stdout, done.stdout
 
 
 @has_triton
@@ -291,7 +248,9 @@ def test_kernels_in_the_interpreter() -> None:
 @pytest.mark.parametrize(
     ("options", "sizes", "align_corners"),
     [({}, SIZES[0], False), ({"class_weight": (1.0, 2.0, 3.0), "label_smoothing": 0.1}, SIZES[1], True),
-     ({"label_smoothing": 0.2, "avg_non_ignore": True}, SIZES[4], False), ({}, SIZES[2], True)],
+     ({"label_smoothing": 0.2, "avg_non_ignore": True}, SIZES[4], False), ({}, SIZES[2], True),
+     ({"use_sigmoid": True, "class_weight": (1.0, 2.0, 0.3), "label_smoothing": 0.1}, ((3, 4), (6, 9)), False),
+     ({"use_sigmoid": True, "avg_non_ignore": True}, SIZES[2], True)],
 )  # fmt: skip
 def test_kernels_are_as_plain(options: Any, sizes: Any, align_corners: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     from intarsia.losses import triton_cross_entropy
@@ -311,11 +270,20 @@ def test_kernels_find_the_hard_pixels() -> None:
 
 
 @has_triton
+@pytest.mark.skipif(not INTERPRETED, reason="run by test_kernels_in_the_interpreter")
+def test_kernels_keep_what_is_left_of_sure_answers() -> None:
+    """A loss of 1e-7 for each class, of which float32 keeps nothing beside a logit or beside 1."""
+    logits = torch.tensor([16.0, -16.0, -16.0]).view(1, 3, 1, 1).expand(1, 3, 2, 2).contiguous()
+    found = CrossEntropyLoss(use_sigmoid=True).of_resized(ResizedLogits(logits, (4, 4)), torch.zeros(1, 4, 4).long())
+    assert found.item() == pytest.approx(math.log1p(math.exp(-16)), rel=1e-5)
+
+
+@has_triton
 @in_strips
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize("name", ["_loss_kernel", "_gradient_kernel"])
-@pytest.mark.parametrize("smooth", [False, True])
-def test_they_compile_for_gpus(name: str, smooth: bool, capability: int) -> None:
+@pytest.mark.parametrize("form", ["softmax", "smooth", "sigmoid"])
+def test_they_compile_for_gpus(name: str, form: str, capability: int) -> None:
     """And keep what they add up in registers: nothing is spilled into memory."""
     import triton
     from triton.backends.compiler import GPUTarget
@@ -327,8 +295,9 @@ def test_they_compile_for_gpus(name: str, smooth: bool, capability: int) -> None
     tile = triton_cross_entropy.TILE if name == "_loss_kernel" else triton_cross_entropy.TILE_BACKWARDS
     names = kernel.arg_names
     constants: dict[str, Any] = dict(zip([n for n in names if n.isupper()], (*tile,)[-len(tile) :], strict=True))
-    constants |= {} if smooth else {"of_each": None, "class_weight": None}
-    types = {"labels": "*i64", "watched": "*i64", "right": "*u8"}
+    absent = {"softmax": ("of_each", "class_weight", "no_share"), "smooth": ("no_share",)}
+    constants |= dict.fromkeys(absent.get(form, ("of_own", "of_each", "log_sums")))
+    types = {"labels": "*i64", "watched": "*i64", "right": "*u8", "no_share": "fp32"}
     whole = {"classes", "height", "width", "low_height", "low_width", "most_rows", "most_columns"}
 
     def type_of(argument: str) -> str:

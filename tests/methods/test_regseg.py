@@ -9,9 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from intarsia import recipes
 from intarsia.config.build import build_task
+from intarsia.config.checking.check import check
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
+from intarsia.engine.optim.schedules import ValueSchedule
 from intarsia.layers.norm import BN
 from intarsia.methods.regseg import DBlock, RegSeg, RegSegHead
 from intarsia.weights.legacy_names import with_present_names
@@ -81,3 +84,30 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="reads three levels"):
         RegSegHead(in_channels=(8, 16), in_index=(0, 1), num_classes=2)
     assert isinstance(RegSeg(arch="large").body.stage4, nn.Sequential)
+
+
+def test_published_recipe_has_the_settings_of_the_author() -> None:
+    name = "regseg_1xb8-amp-371k_cityscapes-768x768"
+    config = recipes.get(name)
+    assert check(Config.from_values(config, file=name)) == []
+    spec = lower(Config.from_values(config, file=name))
+    assert spec.train is not None
+    data = spec.train
+    assert (data.batch_size, data.workers) == (8, 6)
+    assert data.rare is not None
+    assert (data.rare.classes, data.rare.every) == (tuple(range(19)), 38)
+    resize, crop, _, changes = config["train_dataloader"]["dataset"]["pipeline"][2:6]
+    assert [side / 1024 for side in (400, 1600)] == list(resize["ratio_range"])
+    assert (resize["scale"], crop["crop_size"]) == ((2048, 1024), (768, 768))
+    assert changes == {"type": "RandAugment", "num_ops": 2, "magnitude": 0.2}
+    assert config["optim_wrapper"]["optimizer"] == {
+        "type": "SGD", "lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4}  # fmt: skip
+
+
+def test_warm_up_and_decay_are_multiplied() -> None:
+    spec = lower(Config.from_values(recipes.get("regseg_1xb8-amp-371k_cityscapes-768x768"), file="x"))
+    assert spec.optim is not None
+    rate, steps = ValueSchedule(spec.optim.schedules), 371_000
+    for step in (0, 1, 1000, 2999, 3000, 3001, 100_000, steps - 1):
+        expected = 0.05 * (1 - step / steps) ** 0.9 * min(0.1 + 0.9 * step / 3000, 1.0)
+        assert rate(0.05, step) == pytest.approx(expected, rel=1e-9)

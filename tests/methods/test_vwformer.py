@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 import pytest
@@ -10,8 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia import recipes
+from intarsia.config.build import build_task
 from intarsia.config.checking.check import check
 from intarsia.config.language.reader import Config
+from intarsia.config.lowering.lower import lower
+from intarsia.engine.optim.param_groups import by_depth, trained_parameters
 from intarsia.layers.attention import MultiheadAttention
 from intarsia.layers.norm import BN
 from intarsia.methods.vwformer import (
@@ -202,3 +207,45 @@ def test_published_recipes_have_the_settings_of_the_authors(name: str, head: str
     assert config["train_dataloader"]["batch_size"] == 4
     multiples = [step for step in config["val_dataloader"]["dataset"]["pipeline"] if step["type"] == "ResizeToMultiple"]
     assert bool(multiples) == (head == "VWHead")
+
+
+@pytest.mark.parametrize(("size", "short_cut"), [("base", True), ("large", False)])
+def test_published_recipes_on_swin_have_the_settings_of_the_authors(size: str, short_cut: bool) -> None:
+    name = f"swin-{size}_vwformer_4xb4-160k_ade20k-640x640"
+    config = recipes.get(name)
+    assert check(Config.from_values(config, file=name)) == []
+    backbone, head, optim = config["model"]["backbone"], config["model"]["decode_head"], config["optim_wrapper"]
+    assert (backbone["window_size"], backbone["pretrain_img_size"], backbone["drop_path_rate"]) == (12, 384, 0.3)
+    assert f"swin_{size}_patch4_window12_384_22k" in backbone["init_cfg"]["checkpoint"]
+    assert (head["short_cut"], head["nheads"], head["channels"]) == (short_cut, 1, 512)
+    assert optim["type"] == "OptimWrapper"
+    assert (optim["optimizer"]["lr"], optim["optimizer"]["weight_decay"]) == (1e-4, 0.05)
+    assert optim["paramwise_cfg"] == {"decay_rate": 0.85, "decay_type": "layer_wise", "num_layers": 12}
+    steps = config["train_dataloader"]["dataset"]["pipeline"]
+    assert [step.get("scale", step.get("crop_size")) for step in steps[2:4]] == [(2560, 640), (640, 640)]
+    tested = config["val_dataloader"]["dataset"]["pipeline"]
+    assert {"type": "ResizeToMultiple", "size_divisor": 64} in tested
+
+
+def test_layers_of_swin_learn_at_the_rates_of_the_authors() -> None:
+    """Of 13 rates: patches have the slowest, the last stage 0.85, norms of levels and the head the whole one."""
+    values = recipes.network("swin-base_vwformer_4xb4-160k_ade20k-640x640")
+    values["backbone"].pop("init_cfg")
+    with torch.device("meta"):
+        task: Any = build_task(lower(Config.from_values({"model": values}, file="x")))
+    parameters = [parameter for parameter, _ in trained_parameters(task.model)]
+    rules = {"decay_rate": 0.85, "decay_type": "layer_wise", "num_layers": 12}
+    behind: dict[str, set[int]] = {}
+    for parameter, one in zip(parameters, by_depth(parameters, rules, 1.0, 0.05), strict=True):
+        place = re.sub(r"(blocks\.\d+|downsample)\..*", r"\1", parameter.name)
+        place = place if ".stages." in place else place.rpartition(".")[0].split(".projection")[0]
+        behind.setdefault(place, set()).add(round(math.log(one["lr"]) / math.log(0.85)))
+    assert all(len(found) == 1 for found in behind.values())
+    layers = {place: 13 - min(found) for place, found in behind.items()}
+    expected = {"backbone.patch_embed": 0, "backbone.patch_embed.norm": 0}
+    expected |= {f"backbone.stages.{stage}.blocks.{block}": stage + 1 for stage in (0, 1) for block in (0, 1)}
+    expected |= {f"backbone.stages.2.blocks.{block}": 3 + block // 2 for block in range(18)}
+    expected |= {f"backbone.stages.3.blocks.{block}": 12 for block in (0, 1)}
+    expected |= {f"backbone.stages.{stage}.downsample": stage + 1 for stage in range(3)}
+    assert {place: layer for place, layer in layers.items() if layer < 13} == expected
+    assert {f"backbone.norm{level}" for level in range(4)} <= set(layers)

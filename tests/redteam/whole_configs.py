@@ -134,8 +134,8 @@ def run(model: Values) -> Values:
     }  # fmt: skip
     several = {"type": "ConcatDataset", "datasets": [{**folder, "pipeline": training} for _ in range(2)]}
     augmented = {"type": "TestTimeAug", "transforms": [
-        [{"type": "Resize", "scale_factor": 0.5, "keep_ratio": True}], [{"type": "RandomFlip", "prob": 1.0}],
-        [{"type": "LoadAnnotations"}], [{"type": "PackSegInputs"}],
+        [{"type": "Resize", "scale_factor": 0.5, "keep_ratio": True}, {"type": "Resize", "scale": (64, 32)}],
+        [{"type": "RandomFlip", "prob": 1.0}], [{"type": "LoadAnnotations"}], [{"type": "PackSegInputs"}],
     ]}  # fmt: skip
     values = {
         "default_scope": "mmseg",
@@ -157,7 +157,9 @@ def run(model: Values) -> Values:
             "paramwise_cfg": {"num_layers": 2, "decay_rate": 0.9},
         },
         "param_scheduler": [{"type": "PolyLR", "power": 0.9, "begin": 0, "end": 3, "by_epoch": False}],
-        "train_cfg": {"type": "IterBasedTrainLoop", "max_iters": 3, "val_interval": 3},
+        "train_cfg": {
+            "type": "IterBasedTrainLoop", "max_iters": 3, "val_interval": 3, "dynamic_intervals": [(2, 1)],
+        },
         "val_cfg": {"type": "ValLoop"},
         "test_cfg": {"type": "TestLoop"},
         "default_hooks": {
@@ -174,7 +176,7 @@ def run(model: Values) -> Values:
             "vis_backends": [{"type": "LocalVisBackend"}, {"type": "TensorboardVisBackend"}],
         },
         "tta_model": {"type": "SegTTAModel"},
-        "tta_pipeline": [{"type": "LoadImageFromFile"}, augmented],
+        "tta_pipeline": [{"type": "LoadImageFromFile"}, {"type": "Resize", "scale": (128, 64)}, augmented],
         "env_cfg": {"cudnn_benchmark": False, "mp_cfg": {"mp_start_method": "fork"}, "dist_cfg": {"backend": "nccl"}},
         "model_wrapper_cfg": {"type": "MMDistributedDataParallel"},
         "log_processor": {"by_epoch": False},

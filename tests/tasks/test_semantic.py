@@ -22,6 +22,7 @@ from intarsia.layers.norm import BN
 from intarsia.losses.accuracy import pixel_accuracy
 from intarsia.losses.cross_entropy import CrossEntropyLoss
 from intarsia.losses.dice import DiceLoss
+from intarsia.losses.lovasz import LovaszLoss
 from intarsia.losses.ohem import OHEMPixelSampler
 from intarsia.methods.fcn import FCNHead
 from intarsia.models.encoder_decoder import EncoderDecoder
@@ -211,11 +212,15 @@ def in_pieces_and_plain(task: SemanticSegmentation, monkeypatch: pytest.MonkeyPa
     return found[0], found[1]
 
 
-@pytest.mark.parametrize("sampler", [None, OHEMPixelSampler(thresh=0.3, min_kept=500)])
-def test_logits_that_only_cross_entropy_looks_at_are_never_enlarged(
-    sampler: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(("sampler", "dice"), [(None, "last"), (OHEMPixelSampler(thresh=0.3, min_kept=500), ""),
+                                               (None, "first")])  # fmt: skip
+def test_logits_that_nobody_sorts_are_never_enlarged(sampler: Any, dice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that cross entropy looks at, and Dice beside it."""
     task = make_task(sampler=sampler).eval()
+    if dice:
+        decode, one = task.losses[0], HeadTerm("loss_dice", DiceLoss(use_sigmoid=False), 1.0)
+        decode = replace(decode, terms=[one, *decode.terms] if dice == "first" else [*decode.terms, one])
+        task.losses = (decode, task.losses[1])
     (terms, gradients, enlarged), (plain_terms, plain_gradients, plain_enlarged) = in_pieces_and_plain(
         task, monkeypatch
     )
@@ -235,7 +240,7 @@ def test_logits_that_only_cross_entropy_looks_at_are_never_enlarged(
 
 def test_logits_that_another_loss_looks_at_are_enlarged(monkeypatch: pytest.MonkeyPatch) -> None:
     task = make_task().eval()
-    decode = replace(task.losses[0], terms=[*task.losses[0].terms, HeadTerm("loss_dice", DiceLoss(), 1.0)])
+    decode = replace(task.losses[0], terms=[*task.losses[0].terms, HeadTerm("loss_lovasz", LovaszLoss(), 1.0)])
     task.losses = (decode, task.losses[1])
     (_, _, enlarged), _ = in_pieces_and_plain(task, monkeypatch)
     assert enlarged == [4], "those of the decode head alone"

@@ -34,6 +34,10 @@ LARGER: dict[str, tuple[str, Callable[[], authors.Shapes]]] = {
         authors_transformers.vwformer_cityscapes,
     ),
     "ViT-Adapter": ("upernet-adapter_timm:deit_small_patch16_224", authors_transformers.vit_adapter_s),
+    "ViT-Adapter, published": (
+        "vit-adapter-deit-s_upernet_8xb2-amp-160k_ade20k-512x512",
+        authors_transformers.vit_adapter_s,
+    ),
     "EfficientViT-B1": ("efficientvit_timm:efficientvit_b1", authors_transformers.efficientvit_b1),
     "EfficientViT-L1": ("efficientvit_timm:efficientvit_l1", authors_transformers.efficientvit_l1),
     "EfficientViT-B1, ADE20K": (
@@ -78,7 +82,7 @@ def test_a_file_opens_with_nothing_over_or_missing(name: str, tmp_path: Path) ->
 
 
 def network(recipe: str, classes: int, otherwise: dict[str, dict[str, Any]]) -> Any:
-    if "_timm:" in recipe or "_vit-" in recipe:
+    if "_timm:" in recipe or "vit-" in recipe:
         pytest.importorskip("timm", reason="timm is not installed")
     model = recipes.network(recipe, num_classes=classes)
     for part, changes in otherwise.items():

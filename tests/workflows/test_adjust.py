@@ -172,6 +172,19 @@ def test_intervals_have_units_of_their_own() -> None:
     assert values["default_hooks"]["checkpoint"]["interval"] == 120
 
 
+def test_intervals_that_change_are_stretched_or_replaced() -> None:
+    base = config().override(
+        ["train_cfg.dynamic_intervals=[(80000, 4000), (120000, 1600)]", "train_cfg.val_begin=32000"]
+    )
+    values = applied(TrainingOptions(duration="1600 steps"), base=base)
+    assert values["train_cfg"]["dynamic_intervals"] == [(800, 40), (1200, 16)]
+    assert values["train_cfg"]["val_begin"] == 320
+    assert not check(Config.from_values(values, file="x"))
+    values = applied(TrainingOptions(duration="1600 steps", evaluate_every="100 steps"), base=base)
+    assert values["train_cfg"]["val_interval"] == 100
+    assert "dynamic_intervals" not in values["train_cfg"]
+
+
 def test_a_config_of_epochs_keeps_epochs() -> None:
     values = recipes.get(SEGFORMER)
     values["train_cfg"] = {"type": "EpochBasedTrainLoop", "max_epochs": 50, "val_interval": 5}

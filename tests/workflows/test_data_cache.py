@@ -104,6 +104,16 @@ def test_augmenting_on_the_device_trains_on_the_same_draws(data: Path, tmp_path:
     assert found != expected
 
 
+def test_the_log_says_what_the_device_does(data: Path, tmp_path: Path) -> None:
+    train(data, tmp_path, augment="light", augment_on="device")
+    notes = json.loads((tmp_path / "run" / "run.json").read_text())["notes"]
+    (said,) = (note for note in notes if note.startswith("--augment-on device: "))
+    left, kept = said.removeprefix("--augment-on device: ").split(" on the device (of images of 8 bits), ")
+    assert left.split(", ")[-2:] == ["GaussianBlur", "GaussianNoise"]
+    assert "RandomCrop" in kept
+    assert kept.endswith(" with the workers")
+
+
 def test_resuming_takes_another_cache(
     data: Path, tmp_path: Path, plain: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,9 @@ from intarsia.data.description.splits import FolderSplit
 from intarsia.data.description.write import write_description
 from intarsia.data.sampling import RareClassOrder, sample_rng
 from intarsia.spec import RareSpec
-from intarsia.workflows.own_defaults import CHOICES, RARE, choose, rare_classes
+from intarsia.workflows.adjust import TrainingOptions
+from intarsia.workflows.own_defaults import CHOICES, RARE, Amount, choose, rare_classes
+from intarsia.workflows.training_config import TrainingRequest, training_config
 from tests.recipes.test_recipes import own
 
 FOLDERS = {"train": FolderSplit(Source("images", "labels", (".png",), (".png",)))}
@@ -118,7 +120,7 @@ def test_nothing_is_chosen_for_even_classes_unmeasured_ones_or_on_wish() -> None
     assert chosen("small_r18", RARE_POLE, plain=("all",)) == {}
     assert list(chosen("small_r18", RARE_POLE, plain=("loss",))) == ["sizes", "crops"]
     assert list(chosen("small_r18", RARE_POLE, plain=("crops", "sizes"))) == ["loss"]
-    with pytest.raises(ValueError, match="--plain takes loss, sizes, crops, threshold, all, found 'losses'"):
+    with pytest.raises(ValueError, match="--plain takes loss, sizes, crops, threshold, steps, all, found 'losses'"):
         chosen("small_r18", RARE_POLE, plain=("losses",))
 
 
@@ -142,7 +144,9 @@ def test_what_the_user_sets_is_not_chosen(given: str, made: list[str]) -> None:
     assert [choice.name for choice in choices if choice.settings] == made
     path = given.partition("=")[0].removesuffix("-")
     said = [choice.line for choice in choices if not choice.settings]
-    others = [name for name in CHOICES if name not in (*made, "threshold")]  # of three classes none has a threshold
+    others = [
+        name for name in CHOICES if name not in (*made, "threshold", "steps")
+    ]  # none has a threshold, or a length
     assert said == [f"{name}: as the recipe has it, since --set changes {path}" for name in others]
 
 
@@ -161,6 +165,35 @@ def test_samples_are_drawn_for_rare_classes_where_that_is_asked_for() -> None:
         choose(config_of("small_r18"), described(shares), rare_every=2)
     with pytest.raises(ValueError, match="less than 5% of the labelled training pixels, of which these data have none"):
         choose(config_of("small_r18"), described(None), rare_every=2)
+
+
+# --- Length -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("images", "size", "batch", "steps", "plain", "said"),
+    [
+        (400, 512, 8, 3000, 3000, "3,000, in which each of 400 images comes 60 times, 8 a step (--plain steps: 3,000;"),
+        (400, 512, 2, 12_000, 3000, "comes 60 times, 2 a step (--plain steps: 3,000;"),
+        (400, 1024, 16, 6000, 3000, "comes 60 times in 4 crops, 16 a step"),
+        (400, 4000, 16, 6000, 3000, "in 4 crops"),  # not in 61
+        (400, 100, 8, 3000, 3000, "60 times, 8"),
+        (3, 512, 3, 500, 500, "500, the least, in which each of 3 images comes 500 times"),
+        (9000, 512, 8, 20_000, 20_000, "20,000, the most, in which each of 9,000 images comes 18 times"),
+    ],
+)  # fmt: skip
+def test_the_length_shows_each_crop_so_often(
+    images: int, size: int, batch: int, steps: int, plain: int, said: str
+) -> None:
+    amount = Amount.of(images, (size, size), (512, 512), batch)
+    assert (amount.steps, amount.plain_steps) == (steps, plain)
+    (choice,) = choose(config_of("small_r18"), described(None), amount=amount)
+    assert said in choice.line
+    assert choose(config_of("small_r18"), described(None), plain=("steps",), amount=amount) == []
+    given = ["train_cfg.max_iters=40"]
+    (own,) = choose(config_of("small_r18"), described(None), given=given, amount=amount)
+    assert own.line == "steps: as the recipe has it, since --set changes train_cfg.max_iters"
+    assert own.settings == ()
 
 
 def test_heads_in_a_row_have_their_place() -> None:
@@ -275,3 +308,27 @@ def test_a_fold_draws_from_its_own_images(cracks: Path, tmp_path: Path, capsys: 
     for position in range(10):
         sample = pipeline.get(order.index(position), sample_rng(0, position), wanted=order.wanted(position))
         assert order.wanted(position) < 0 or (sample.label == 1).any()
+
+
+def test_the_schedule_and_the_evaluations_are_those_of_the_length(
+    cracks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody says it; what is said wins, and recipes with a plan of their own keep it."""
+    file = tmp_path / "data.yaml"
+    words = {"name": "small_r18", "out": tmp_path, "data": cracks}
+    monkeypatch.setattr("intarsia.workflows.own_defaults.SMALLEST_RUN", 10)
+
+    def values(**more: object) -> tuple[dict[str, object], str]:
+        config = training_config(TrainingRequest(**{**words, **more}), file)  # type: ignore[arg-type]
+        return dict(config.values), "".join(capsys.readouterr())
+
+    plain, said = values(plain=("all",))
+    assert "steps:" not in said
+    assert plain["train_cfg"]["max_iters"] == 4 * 60 // 4  # four images, and as many a step
+    found, said = values(training=TrainingOptions(batch=2, crop=(32, 32)))
+    assert "steps: 480, in which each of 4 images comes 60 times in 4 crops, 2 a step (--plain steps: 60;" in said
+    assert found["train_cfg"]["max_iters"] == 480
+    assert found["train_cfg"]["val_interval"] == 8 * plain["train_cfg"]["val_interval"]
+    assert found["param_scheduler"][-1]["end"] == 480
+    for more in ({"training": TrainingOptions(batch=2, duration="7 steps")}, {"name": "nnunet"}):
+        assert "steps:" not in values(**more)[1]

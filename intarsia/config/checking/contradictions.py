@@ -7,7 +7,7 @@ from typing import Any
 
 from intarsia.catalog import MASK_HEADS, OWN_LABELS
 from intarsia.config.errors import FindOrigin, Problem
-from intarsia.config.lowering.names import FAMILIES, OWN_LOSS
+from intarsia.config.lowering.names import FAMILIES, ONLY_OF_BACKEND, OWN_LOSS
 from intarsia.config.schema.fates import bare
 from intarsia.spec import Component, RunSpec
 
@@ -23,6 +23,7 @@ def contradictions(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     yield from _bands(spec, origin)
     yield from _ignored_labels(spec, origin)
     yield from _class_weights(spec, origin)
+    yield from _interpolations(spec, origin)
     yield from _escaped_paths(spec.source, "", origin)
 
 
@@ -170,6 +171,17 @@ PATHS = (
 """Keys whose values, where they are strings, are paths."""
 
 ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
+
+
+def _interpolations(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
+    """A transform's interpolation is one of its backend."""
+    for data in (spec.train, spec.val, spec.test):
+        for step in () if data is None else data.transforms:
+            backend = ONLY_OF_BACKEND.get(str(step.args.get("interpolation")), "")
+            if backend and backend != step.args.get("backend", "cv2"):
+                path = f"{step.path}.interpolation"
+                message = f"{step.args['interpolation']!r} is an interpolation of backend={backend!r} alone"
+                yield Problem(path, message, origin(path), f"Write backend={backend!r}, or 'bilinear'")
 
 
 def _escaped_paths(value: Any, path: str, origin: FindOrigin) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ _KEYS = {
     "CoarseDropout": "fill",
     "ElasticTransform": "pad_val",
     "RGB2Gray": "weights",
+    "RandAugment": "pad_val",
     "RandomAffine": "pad_val",
     "RandomCutOut": "fill_in",
     "RandomPerspective": "pad_val",

@@ -127,8 +127,10 @@ def _wrapper(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
     inner = _stream(context, fields.require("dataset", {"type": ""}, present=values), fields.at("dataset"))
     own = {key: fields.get(key) for key in ("times", "oversample_thr") if key in fields}
     outer = _pipeline(context, fields.get("pipeline", []), fields.at("pipeline"))
+    skipped = {bare(name) for name in fields.get("skip_type_keys") or ()}
+    kept = tuple(step for step in outer.transforms if bare(step.type) not in skipped)
     part = Component("dataset", name, {"dataset": inner.dataset, **own}, path, context.origin(path))
-    return replace(inner, dataset=part, transforms=(*inner.transforms, *outer.transforms))
+    return replace(inner, dataset=part, transforms=(*inner.transforms, *kept))
 
 
 def _concatenated(context: Context, name: str, streams: Sequence[_Stream], path: str) -> _Stream:
@@ -198,7 +200,9 @@ def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
     if own is not None:
         name = "BaseSegDataset"
     args: dict[str, Any] = {}
-    for key in ("data_root", "img_suffix", "seg_map_suffix", "ann_file", "ignore_index", "reduce_zero_label"):
+    for key in (
+        "data_root", "img_suffix", "seg_map_suffix", "ann_file", "ignore_index", "reduce_zero_label", "indices",
+    ):  # fmt: skip
         value = fields.get(key, None if own is None else own.defaults.get(key))
         if value not in (None, ""):
             args[argument_name("dataset", key)] = tuple(value) if isinstance(value, list) else value
@@ -339,7 +343,7 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
         else:
             fields = Fields(context, at, step, "transform", others=True)
             part = component(context, "transform", fields.others(), at)
-            found.transforms += (_with_factor(in_rgb(part, found.arguments), found.arguments),)
+            found.transforms += (_with_factor(in_rgb(_by_scale(part), found.arguments), found.arguments),)
         if name in VOLUME_LOADERS:
             found.volumes = at
         if name in LABEL_LOADERS and not (name == "LoadBiomedicalData" and not step.get("with_seg")):
@@ -356,6 +360,13 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
             )
         moved = moved or name in GEOMETRY
     return found
+
+
+def _by_scale(transform: Component) -> Component:
+    """As in MMCV, `scale` of a Resize counts where `scale_factor` is given, too."""
+    if bare(transform.type) != "Resize" or None in (transform.args.get("scale"), transform.args.get("scale_factor")):
+        return transform
+    return replace(transform, args={key: item for key, item in transform.args.items() if key != "scale_factor"})
 
 
 def _with_factor(transform: Component, dataset: Mapping[str, Any]) -> Component:

@@ -45,7 +45,7 @@ class Context:
     """One lowering. ignore_index: what the model's heads agree on, None before they are read.
 
     read_as_data: modules of custom_imports that need not be imported, since what they hold was read as data.
-    batch_transforms: what the model's section says of training samples.
+    batch_transforms, whole: what the model's section says of training samples, and of weights of the whole model.
     """
 
     config: Config
@@ -56,6 +56,7 @@ class Context:
     ignore_index: int | None = None
     read_as_data: set[str] = field(default_factory=set)
     batch_transforms: list[Component] = field(default_factory=list)
+    whole: str | None = None
     seen: dict[str, Seen] = field(default_factory=dict)
     parts: int = 0
 

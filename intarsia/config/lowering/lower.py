@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from intarsia.config.errors import ConfigError, Problem
 from intarsia.config.lowering.augmented import lower_augmented
@@ -28,11 +28,11 @@ from intarsia.config.lowering.runtime import (
     lower_visualizer,
 )
 from intarsia.config.lowering.teaching import lower_teacher, lower_unlabelled
-from intarsia.config.lowering.training import lower_loop, lower_optim, lower_train_cfg
+from intarsia.config.lowering.training import Length, lower_loop, lower_optim, lower_train_cfg
 from intarsia.config.lowering.trunk import lower_features
-from intarsia.config.schema.fates import Fate
+from intarsia.config.schema.fates import Fate, bare
 from intarsia.config.schema.vocabulary import AREAS, DATALOADERS, LEFTOVERS, OLD
-from intarsia.spec import Origin, RunSpec
+from intarsia.spec import AugmentedInference, DataSpec, Origin, RunSpec
 
 if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
@@ -97,9 +97,8 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
     if several:
         metrics = multi_label_metrics(context, metrics)
         refused_transforms(context, tuple(step for stream in streams.values() for step in stream.transforms))
-    duration, evaluate_every = None, None
-    if top.get("train_cfg") is not None:
-        duration, evaluate_every = lower_train_cfg(context, top.get("train_cfg"))
+    length = Length() if top.get("train_cfg") is None else lower_train_cfg(context, top.get("train_cfg"))
+    duration = length.duration
     for key, loop in (("val_cfg", "ValLoop"), ("test_cfg", "TestLoop")):
         if top.get(key) is not None:
             lower_loop(context, top.get(key), key, loop)
@@ -122,7 +121,7 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
         model=model.model,
         preprocess=model.preprocess,
         losses=model.losses,
-        inference=replace(model.inference, augmented=_augmented(context, top)),
+        inference=replace(model.inference, augmented=_augmented(context, top, test or val)),
         task=model.task,
         objective=model.objective,
         train=train,
@@ -133,16 +132,18 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
         submission=metrics.submission,
         optim=optim,
         duration=duration,
-        evaluate_every=evaluate_every if val is not None else None,
+        evaluate_every=length.evaluate_every if val is not None else None,
+        evaluate_from=length.evaluate_from,
+        evaluate_changes=length.evaluate_changes,
         log_every=hooks.log_every,
         checkpoint=hooks.checkpoint,
         ema=hooks.ema,
         early_stop=hooks.early_stop,
-        safeguards=lower_safeguards(own, unit),
+        safeguards=replace(lower_safeguards(own, unit), draw_every=hooks.draw_every),
         runtime=replace(runtime, average_statistics=hooks.average_statistics),
         seed=seed,
         written_for=written_for,
-        load_from=top.get("load_from"),
+        load_from=top.get("load_from") or context.whole,
         pretrained=tuple(context.pretrained),
         start=lower_start(own),
         unlabelled=lower_unlabelled(own, model.task, hooks.ema),
@@ -213,9 +214,11 @@ def _complete(context: Context, top: Fields, resembling: Mapping[str, str]) -> N
             _missing(context, evaluator, f"there is {loader!r}", resembling, loader)
 
 
-def _augmented(context: Context, top: Fields) -> Any:
-    if top.get("tta_pipeline") is None:
-        if top.get("tta_model") is not None:
-            lower_augmented(context, [], top.get("tta_model"))
+def _augmented(context: Context, top: Fields, data: DataSpec | None) -> AugmentedInference | None:
+    """data: those of the test, whose pipeline views are made behind."""
+    pipeline, model = top.get("tta_pipeline"), top.get("tta_model")
+    if pipeline is None and model is None:
         return None
-    return lower_augmented(context, top.get("tta_pipeline"), top.get("tta_model") or {})
+    tested = None if data is None else {bare(step.type) for step in data.transforms}
+    augmented = lower_augmented(context, pipeline or [], model or {}, tested)
+    return None if pipeline is None else augmented

@@ -11,7 +11,7 @@ from intarsia.config.lowering.eomt import lower_eomt
 from intarsia.config.lowering.fields import Context, Fields
 from intarsia.config.lowering.losses import lower_losses
 from intarsia.config.lowering.names import DEFAULT_THRESHOLD, WITHOUT_EFFECT
-from intarsia.config.lowering.parts import SKIPPED, argument, arguments, component
+from intarsia.config.lowering.parts import SKIPPED, argument, arguments, component, weights
 from intarsia.config.lowering.queries import is_query_head, lower_query_head
 from intarsia.config.lowering.side_adapter import lower_side_adapter
 from intarsia.config.schema.fates import bare
@@ -48,10 +48,26 @@ class _Head:
     threshold: float | None
 
 
+def _whole_weights(context: Context, fields: Fields) -> str | None:
+    """`init_cfg` of the model: a file with weights of all of it."""
+    given, path = fields.get("init_cfg"), fields.at("init_cfg")
+    if given is None:
+        return None
+    known = len(context.pretrained)
+    weights(context, "init_cfg", given, path, part="")
+    found = context.pretrained[known:]
+    del context.pretrained[known:]
+    if given.get("prefix"):
+        hint = "Write load_from, and give --prefix to the command"
+        context.problem(f"{path}.prefix", "a prefix is read of weights of parts, not of the whole model", hint)
+    return found[0][1] if found else None
+
+
 def lower_model(context: Context, values: Mapping[str, Any], preprocessor: Mapping[str, Any] | None) -> LoweredModel:
     """The model section. preprocessor: `data_preprocessor` of the top level, for a model that has none."""
     fields = Fields(context, "model", values, "model", others=True)
     name = fields.require("type", "", present=values)
+    context.whole = _whole_weights(context, fields)
     training = fields.child("train_cfg", "model.train_cfg")
     inference = fields.child("test_cfg", "model.test_cfg")
     if is_query_head(fields.get("decode_head")):

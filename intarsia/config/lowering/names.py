@@ -9,7 +9,7 @@ from intarsia.config.schema.fates import Fate, nothing, refused, to
 HOOKS: dict[str, Fate] = {
     "CheckpointHook": to("checkpoint"),
     "LoggerHook": to("log_every"),
-    "SegVisualizationHook": to("nothing, or a refusal to draw"),
+    "SegVisualizationHook": to("safeguards.draw_every: pictures at every evaluation, where it draws"),
     "IterTimerHook": nothing("the loop always takes its time"),
     "RuntimeInfoHook": nothing("the loop always logs step, loss and learning rate"),
     "ParamSchedulerHook": nothing("the learning rate is a function of the step"),
@@ -99,7 +99,9 @@ LOSS_NAMES = {
     "HausdorffDistanceLoss": "loss_hausdorff",
     "HuasdorffDisstanceLoss": "loss_huasdorff_disstance",
     "KLDivLoss": "loss_kld",
+    "MatthewsLoss": "loss_mcc",
     "OhemCrossEntropy": "loss_ohem",
+    "OverlapLoss": "loss_overlap",
     "SiLogLoss": "loss_silog",
 }
 """Loss -> its name in the log; the others are "loss_" and their name in small letters ("loss_dice")."""
@@ -155,11 +157,14 @@ PREFIXES = {"img_path": "images", "seg_map_path": "labels", "img_path2": "images
 
 GEOMETRY = frozenset({
     "Albu", "BioMedical3DPad", "BioMedical3DRandomCrop", "BioMedical3DRandomFlip", "ClassMix", "CopyPaste", "CutMix",
-    "ElasticTransform", "GridDistortion", "Pad", "RandomAffine", "RandomChoiceResize", "RandomCrop", "RandomFlip",
-    "RandomMosaic", "RandomPerspective", "RandomResize", "RandomRotFlip", "RandomRotate", "RandomScale", "Resize",
-    "ResizeShortestEdge", "ResizeToMultiple", "SegRescale",
+    "ElasticTransform", "GridDistortion", "Pad", "RandAugment", "RandomAffine", "RandomChoiceResize", "RandomCrop",
+    "RandomFlip", "RandomMosaic", "RandomPerspective", "RandomResize", "RandomRotFlip", "RandomRotate", "RandomScale",
+    "Resize", "ResizeShortestEdge", "ResizeToMultiple", "SegRescale",
 })  # fmt: skip
 """Transforms that move pixels: labels loaded after one of them keep the size of their file."""
+
+ONLY_OF_BACKEND = {"area": "cv2", "antialiased": "cv2", "box": "pillow", "hamming": "pillow"}
+"""Interpolations of resizing that one backend has and the other has not -> that backend."""
 
 VOLUME_LOADERS = frozenset({"LoadBiomedicalAnnotation", "LoadBiomedicalData", "LoadBiomedicalImageFromFile"})
 """Transforms that read files themselves: their data set gives paths only."""

@@ -54,6 +54,7 @@ class Hooks:
         self.ema: EmaSpec | None = None
         self.early_stop: EarlyStopSpec | None = None
         self.average_statistics = False
+        self.draw_every: int | None = None
         self.observers: list[Component] = []
 
     def default(self, hooks: Mapping[str, Any]) -> None:
@@ -97,7 +98,7 @@ class Hooks:
             Fields(self.context, path, values, name)
             self.average_statistics = True
         elif name == "SegVisualizationHook":
-            Fields(self.context, path, values, name)
+            self.draw_every = self._drawing(Fields(self.context, path, values, name))
         elif fate is None:
             message = "'type' is missing" if written is None else f"unknown hook {written!r}"
             reason = "" if nearest(name, HOOKS).startswith("Did") else OWN_HOOK
@@ -129,6 +130,12 @@ class Hooks:
             best_mode="min" if self._rule(fields, default) == "less" else "max",
             **({} if "max_keep_ckpts" not in fields else {"keep": KEEP_ALL if keep == -1 else keep}),
         )
+
+    def _drawing(self, fields: Fields) -> int | None:
+        every: int = fields.get("interval", 50)
+        if every < 1:
+            self.context.problem(fields.at("interval"), f"expected 1 or more, found {every}")
+        return every if fields.get("draw", False) and every > 0 else None
 
     def _ema(self, fields: Fields) -> EmaSpec:
         momentum, begin = fields.get("momentum", EmaSpec().momentum), fields.get("begin_iter", 0)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from intarsia import catalog
+from intarsia.config.checking.signatures import accepts
 from intarsia.config.lowering.fields import Context, Fields, nearest, shown
 from intarsia.config.lowering.names import LOOPS
 from intarsia.config.lowering.parts import component
@@ -91,7 +93,9 @@ def _loss_scale(fields: Fields) -> float | Literal["dynamic"] | Mapping[str, Any
     for key, test, wanted in _SCALES:
         if key in scale and not test(scale.get(key)):
             scale.context.problem(scale.at(key), f"expected {wanted}, found {scale.get(key)}")
-    return {key: scale.get(key) for key in given if key in scale}
+    if not scale.get("enabled", True):
+        return 1.0
+    return {key: scale.get(key) for key in given if key in scale and key != "enabled"}
 
 
 _SCALES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
@@ -212,13 +216,23 @@ def _compare_with_run(context: Context, path: str, end: int | None, by_epoch: bo
 # --- Length of training -------------------------------------------------------------------------------------------
 
 
-def lower_train_cfg(context: Context, values: Mapping[str, Any]) -> tuple[Duration | None, Duration | None]:
-    """How long the run is, and how often it is evaluated."""
+@dataclass(frozen=True)
+class Length:
+    """What `train_cfg` says; the fields of RunSpec of these names."""
+
+    duration: Duration | None = None
+    evaluate_every: Duration | None = None
+    evaluate_from: Duration | None = None
+    evaluate_changes: tuple[tuple[Duration, Duration], ...] = ()
+
+
+def lower_train_cfg(context: Context, values: Mapping[str, Any]) -> Length:
+    """How long the run is, and when it is evaluated."""
     fields = Fields(context, "train_cfg", values, "train_cfg")
     loop = bare(fields.get("type", "EpochBasedTrainLoop" if fields.get("by_epoch") else "IterBasedTrainLoop"))
     if loop not in LOOPS:
         context.problem(fields.at("type"), f"unknown loop {loop!r}", nearest(loop, LOOPS))
-        return None, None
+        return Length()
     epochs = LOOPS[loop] == "epochs"
     key, other, default = ("max_epochs", "max_iters", 1) if epochs else ("max_iters", "max_epochs", 1000)
     unit: Literal["steps", "epochs"] = "epochs" if epochs else "steps"
@@ -228,10 +242,40 @@ def lower_train_cfg(context: Context, values: Mapping[str, Any]) -> tuple[Durati
         context.problem(fields.at("by_epoch"), f"{loop} counts {unit}, but by_epoch is {fields.get('by_epoch')}")
     length = fields.require(key, None, present=values)
     interval = fields.get("val_interval", default)
-    for name, number in ((key, length), ("val_interval", interval)):
-        if number is not None and number < 1:
-            context.problem(fields.at(name), f"expected 1 or more, found {number}")
-    return None if length is None else Duration(length, unit), Duration(interval, unit)
+    begin = fields.get("val_begin")
+    for name, number, least in ((key, length, 1), ("val_interval", interval, 1), ("val_begin", begin, 0)):
+        if number is not None and number < least:
+            context.problem(fields.at(name), f"expected {least} or more, found {number}")
+    return Length(
+        duration=None if length is None else Duration(length, unit),
+        evaluate_every=Duration(interval, unit),
+        evaluate_from=Duration(begin, unit) if begin else None,
+        evaluate_changes=_changes(fields, unit),
+    )
+
+
+def _changes(fields: Fields, unit: Literal["steps", "epochs"]) -> tuple[tuple[Duration, Duration], ...]:
+    """`dynamic_intervals`: from when on evaluations are how far apart.
+
+    MMEngine decides after each iteration (or epoch) by the number of the next, counted from 1. So the interval of
+    milestone m holds from the moment when m - 1 are done.
+    """
+    found: list[tuple[Duration, Duration]] = []
+    before = 0
+    for index, item in enumerate(fields.get("dynamic_intervals") or ()):
+        path = f"{fields.at('dynamic_intervals')}.{index}"
+        if not accepts(item, "tuple[int, int]"):
+            fields.context.problem(path, f"expected (milestone, interval), found {shown(item)}")
+            return ()
+        milestone, interval = item
+        if milestone <= before:
+            wanted = "1 or more" if not found else f"a milestone after {before}, the one before it"
+            fields.context.problem(path, f"expected {wanted}, found {milestone}")
+        if interval < 1:
+            fields.context.problem(path, f"expected an interval of 1 or more, found {interval}")
+        found.append((Duration(milestone - 1, unit), Duration(interval, unit)))
+        before = milestone
+    return tuple(found)
 
 
 def lower_loop(context: Context, values: Mapping[str, Any], path: str, loop: str) -> None:

@@ -10,6 +10,9 @@ _OUTPUT_DIR = to(
 )
 _FORMAT_ONLY = to("submission: test images are written for the benchmark's server, and not scored", "bool")
 
+_PIXELS = "int | tuple[int, int] | None"
+_DIRECTION = "Literal['horizontal', 'vertical', 'diagonal']"
+
 DATA_AREAS: dict[str, Area] = {
     "dataloader": {
         "batch_size": to("batch_size (per process)", "int"),
@@ -52,8 +55,8 @@ DATA_AREAS: dict[str, Area] = {
         "pipeline": to("transforms, label_size", "list[dict]"),
         "backend_args": FILES,
         "file_client_args": FILES,
-        "indices": refused("a part of the data is chosen by a list of names in ann_file", None),
-        "filter_cfg": refused("a part of the data is chosen by a list of names in ann_file", None),
+        "indices": to("argument `indices`: so many first images, or these", "int | Sequence[int] | None"),
+        "filter_cfg": nothing("no data set of the original filters by it; ann_file or indices choose images"),
         "test_mode": to(
             "argument `test_mode` of DecathlonDataset; others read ground truth where it is loaded", "bool"
         ),
@@ -81,7 +84,7 @@ DATA_AREAS: dict[str, Area] = {
         "times": to("argument `times`", "int"),
         "oversample_thr": to("argument `oversample_thr`", "float"),
         "pipeline": to("transforms, after those of the data set inside", "list[dict]"),
-        "skip_type_keys": refused("a transform is left out by leaving it out of the pipeline", None, [], ()),
+        "skip_type_keys": to("transforms, without those of these types", "Sequence[str] | None"),
         "verify_meta": nothing("parts with other classes are an error"),
         "ignore_keys": nothing("parts with other classes are an error"),
         "lazy_init": nothing("files are listed once, when the data set is built"),
@@ -139,7 +142,6 @@ DATA_AREAS: dict[str, Area] = {
     },
     "transform": {
         "clip_object_border": nothing("there are no boxes"),
-        "backend": refused("images are resized by OpenCV", "cv2"),
         "backend_args": FILES,
         "file_client_args": FILES,
     },
@@ -147,15 +149,35 @@ DATA_AREAS: dict[str, Area] = {
     "TestTimeAug: Resize": SCOPE
     | {
         "type": TYPE,
-        "scale_factor": to("inference.augmented.scales", "float"),
-        "keep_ratio": refused("augmented copies keep their proportions", True),
-        "scale": refused("augmented copies are scaled by factors of the image's size (scale_factor)"),
+        "scale": to("inference.augmented.scales, a ViewSize; of a Resize before the views: .first", _PIXELS),
+        "scale_factor": to("inference.augmented.scales", "float | tuple[float, float] | None"),
+        "keep_ratio": to("inference.augmented.scales: a factor is a ViewSize where it is not True", "bool"),
+        "interpolation": to(
+            "inference.augmented.scales",
+            "Literal['nearest', 'bilinear', 'bicubic', 'area', 'lanczos', 'antialiased', 'box', 'hamming']",
+        ),
+        "backend": to("inference.augmented.scales", "Literal['cv2', 'pillow']"),
+        "clip_object_border": nothing("there are no boxes"),
     },
     "TestTimeAug: RandomFlip": SCOPE
     | {
         "type": TYPE,
         "prob": to("inference.augmented.flips (0: as it is, 1: flipped)", "float"),
-        "direction": to("inference.augmented.flips", "Literal['horizontal', 'vertical']"),
+        "direction": to("inference.augmented.flips", _DIRECTION),
+    },
+    "MultiScaleFlipAug": SCOPE
+    | {
+        "type": TYPE,
+        "transforms": to("inference.augmented", "list[dict]"),
+        "scales": to("inference.augmented.scales", f"{_PIXELS} | list"),
+        "scale_factor": to("inference.augmented.scales", "float | list[float] | None"),
+        "allow_flip": to("inference.augmented.flips", "bool"),
+        "flip_direction": to("inference.augmented.flips", f"{_DIRECTION} | list[{_DIRECTION}]"),
+        "resize_cfg": to("inference.augmented.scales", DICT),
+        "flip_cfg": nothing("the views say whether and how they are mirrored"),
+        "img_scale": refused("of MMSegmentation 0.x; write scales"),
+        "img_ratios": refused("of MMSegmentation 0.x; write scale_factor, or scales multiplied by them"),
+        "flip": refused("of MMSegmentation 0.x; write allow_flip"),
     },
     "tta_model": SCOPE | {"type": TYPE},
     "CityscapesMetric": SCOPE

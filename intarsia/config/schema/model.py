@@ -54,7 +54,7 @@ MODEL_AREAS: dict[str, Area] = {
         "decode_head": to("model argument `decode_head`; its losses to losses", "dict | list[dict]"),
         "auxiliary_head": to("model argument `auxiliary_head`; its losses to losses", "dict | list[dict] | None"),
         "pretrained": to("pretrained", "str | None"),
-        "init_cfg": refused("weights of a whole model are named by load_from", None),
+        "init_cfg": to("load_from, where the config has none; parts then start from nothing else", OPTIONAL),
         "train_cfg": to("arguments of the last decode head", OPTIONAL),
         "test_cfg": to("inference; arguments of the last decode head", OPTIONAL),
         "num_stages": nothing("the list of decode heads has its length"),

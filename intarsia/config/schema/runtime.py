@@ -62,9 +62,9 @@ RUNTIME_AREAS: dict[str, Area] = {
     },
     "SegVisualizationHook": {
         "type": TYPE,
-        "draw": refused("pictures are drawn by `intarsia predict RUN IMAGES -o OUT`", False),
-        "show": refused("pictures are drawn by `intarsia predict RUN IMAGES -o OUT`", False),
-        "interval": nothing("nothing is drawn during a run"),
+        "draw": to("safeguards.draw_every: validation images are painted at every evaluation", "bool"),
+        "show": refused("no window is opened; draw=True paints into the run's folder", False),
+        "interval": to("safeguards.draw_every: of so many batches, the images of one", "int"),
         "wait_time": nothing("nothing is shown during a run"),
         "backend_args": FILES,
     },

@@ -25,8 +25,8 @@ TRAINING_AREAS: dict[str, Area] = {
         "max_iters": to("duration", "int"),
         "max_epochs": to("duration", "int"),
         "val_interval": to("evaluate_every", "int"),
-        "val_begin": nothing("evaluation starts with the first interval; it changes no weights"),
-        "dynamic_intervals": refused("there is one interval of evaluation", None),
+        "val_begin": to("evaluate_from: none before so many; the last step always has one", "int"),
+        "dynamic_intervals": to("evaluate_changes: the interval from one before each milestone", "list | None"),
     },
     "val_cfg, test_cfg": {
         "type": _TYPE,
@@ -41,7 +41,7 @@ TRAINING_AREAS: dict[str, Area] = {
         "constructor": to("optim.constructor", "str | None"),
         "loss_scale": to("optim.loss_scale", "float | Literal['dynamic'] | dict"),
         "dtype": to("optim.precision", "Literal['float16', 'bfloat16'] | None"),
-        "use_fsdp": refused("the runtime shards the model", False),
+        "use_fsdp": nothing("model_wrapper_cfg says whether the model is sharded; the runtime scales its loss to suit"),
     },
     "paramwise_cfg": _RULES,
     "paramwise_cfg (forced)": {**_RULES, "force_default_settings": to("optim.paramwise", "bool")},
@@ -85,7 +85,7 @@ TRAINING_AREAS: dict[str, Area] = {
         "growth_factor": to("optim.loss_scale", "float"),
         "backoff_factor": to("optim.loss_scale", "float"),
         "growth_interval": to("optim.loss_scale", "int"),
-        "enabled": refused("type='OptimWrapper' trains in single precision", True),
+        "enabled": to("optim.loss_scale: 1 where it is False", "bool"),
     },
     "param_scheduler": {
         "type": to("optim.schedules.type, optim.schedules.parameter", "str"),

@@ -43,7 +43,7 @@ AREAS: dict[str, Area] = {
         "env_cfg": to("runtime", OPTIONAL),
         "randomness": to("seed, runtime.deterministic", OPTIONAL),
         "load_from": to("load_from", "str | None"),
-        "resume": refused("a run is resumed with `intarsia train --resume RUN`", False),
+        "resume": refused("`intarsia train ... --resume auto` goes on with the run in --out, if there is one", False),
         "custom_imports": to("imports", OPTIONAL),
         "auto_scale_lr": to("a note", OPTIONAL),
         "visualizer": to("observers: its logging services", OPTIONAL),
@@ -85,7 +85,7 @@ AREAS: dict[str, Area] = {
             "cache: where decoded samples are kept, `memory`, `memory:20G`, a folder, `DIR:500G`", "str | None"
         ),
         "augment_on": to(
-            "augment_on: where flips and colours of training are computed", "Literal['workers', 'device']"
+            "augment_on: where flips, colours, blur and noise of training are computed", "Literal['workers', 'device']"
         ),
         "teacher": to("teacher: a trained network to learn from", OPTIONAL),
     },

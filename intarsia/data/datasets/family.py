@@ -51,6 +51,7 @@ class Family:
         ignore_index: int = IGNORE_INDEX,
         reduce_zero_label: bool | None = None,
         bands: str = "rgb",
+        indices: int | Sequence[int] | None = None,
     ) -> FolderDataset:
         """One split, the training set by default.
 
@@ -76,6 +77,7 @@ class Family:
             palette=self.colours(classes, palette),
             label_table=label_table,
             bands=bands,
+            indices=indices,
         )
 
     def indices(self, classes: Sequence[str]) -> list[int]:

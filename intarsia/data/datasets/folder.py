@@ -66,6 +66,7 @@ class FolderDataset:
     multi_label: a pixel may have several classes; labels are sets of them (`label_sets`).
     pairs: explicit (image, label or None) paths below `root`; nothing is listed then. A label may be several masks, or
         drawn from annotations.
+    indices: of all of them in their order, so many first ones (of a negative number, last ones), or these.
 
     Raises ValueError if a folder is missing, nothing is found, images lack their label, or the table does not fit.
     """
@@ -90,6 +91,7 @@ class FolderDataset:
         files_only: bool = False,
         multi_label: bool = False,
         pairs: Sequence[tuple[str, Label]] | None = None,
+        indices: int | Sequence[int] | None = None,
     ) -> None:
         self.root = os.path.expanduser(root)
         self.classes = tuple(classes)
@@ -118,6 +120,8 @@ class FolderDataset:
             self._image_root = _folder(self.root, images, "image")
             self._label_root = "" if labels is None else _folder(self.root, labels, "label")
             self._pairs = self._listed(label_suffix, split_file)
+        if indices is not None:
+            self._pairs = _chosen(self._pairs, indices)
         if not files_only:
             self._warn_of_pages()
 
@@ -404,6 +408,19 @@ def _checked_table(
             f"and {table.ignore_index} to ignore"
         )
     return table
+
+
+def _chosen(pairs: list[tuple[str, Label]], indices: int | Sequence[int]) -> list[tuple[str, Label]]:
+    if isinstance(indices, int):
+        chosen = pairs[:indices] if indices >= 0 else pairs[indices:]
+    else:
+        beyond = [index for index in indices if not -len(pairs) <= index < len(pairs)]
+        if beyond:
+            raise ValueError(f"indices: there are {len(pairs)} images, found {beyond[0]}; they count from 0")
+        chosen = [pairs[index] for index in indices]
+    if not chosen:
+        raise ValueError(f"indices={indices!r} leaves none of {len(pairs)} images")
+    return chosen
 
 
 def _folder(root: str, below: str, what: str) -> str:

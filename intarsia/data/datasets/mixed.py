@@ -1,4 +1,4 @@
-"""Several data sets of files as one, of which each remains known: for training by weights and scores of each."""
+"""Several data sets of files or scenes as one, each of which remains known: for training by weights, and its scores."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from typing import Any
 
 import numpy as np
 
-from intarsia.contracts import Sample
+from intarsia.contracts import DrawingDataset, Sample
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.image_spec import ImageSpec
 from intarsia.data.labels import Labels
 from intarsia.data.rows import load_rows
 from intarsia.data.sampling import Order, WeightedOrder
+from intarsia.data.scenes.dataset import SceneDataset
 
 
 class MixedDataset:
-    """Data sets with one list of classes, one after the other. Satisfies `contracts.Dataset`.
+    """Data sets with one list of classes, one after the other. Satisfies `contracts.Dataset` and `DrawingDataset`.
 
     parts: by name, which their samples' names begin with ("harbour/x01"). weights: how often each is drawn in training,
     see `sampling.WeightedOrder`; None: every sample as often as any other. spec: what images they hold together.
     """
 
     def __init__(
-        self, parts: Mapping[str, FolderDataset], *, spec: ImageSpec, weights: Sequence[float] | None = None
+        self,
+        parts: Mapping[str, FolderDataset | SceneDataset],
+        *,
+        spec: ImageSpec,
+        weights: Sequence[float] | None = None,
     ) -> None:
         assert parts, "who describes several data sets has some"
         self.names, self.datasets = tuple(parts), tuple(parts.values())
@@ -60,14 +65,22 @@ class MixedDataset:
     def load(self, index: int) -> Sample:
         """The sample at `index`, counted over all data sets. Raises ValueError as that of `FolderDataset`."""
         part, inner = self.place(index)
-        sample = self.datasets[part].load(inner)
-        return replace(sample, meta=replace(sample.meta, name=self.name(index)))
+        return self._renamed(self.datasets[part].load(inner), index)
+
+    def draw(self, index: int, rng: np.random.Generator) -> Sample | None:
+        """A window where the data set at `index` has scenes, None where it has images. Raises ValueError as `load`."""
+        part, inner = self.place(index)
+        dataset = self.datasets[part]
+        return self._renamed(dataset.draw(inner, rng), index) if isinstance(dataset, DrawingDataset) else None
 
     def load_rows(self, index: int) -> Sample | None:
         """The same with rows that are read when they are looked at, where the data set has such."""
         part, inner = self.place(index)
         sample = load_rows(self.datasets[part], inner)
-        return None if sample is None else replace(sample, meta=replace(sample.meta, name=self.name(index)))
+        return None if sample is None else self._renamed(sample, index)
+
+    def _renamed(self, sample: Sample, index: int) -> Sample:
+        return replace(sample, meta=replace(sample.meta, name=self.name(index)))
 
     def label(self, index: int) -> Labels | None:
         """The label (H, W) without its image; None where there is no ground truth."""

@@ -111,7 +111,8 @@ def looks_like(name: str, file: Path) -> InputSpec:
     decoded = decode_image(file)
     bands = decoded.file
     try:
-        is_coloured = decoded.samples.dtype == "uint8" and len(set(rgb_bands(bands))) == 3
+        is_array = file.suffix.lower() == ".npy"  # which has no colours of its own
+        is_coloured = not is_array and decoded.samples.dtype == "uint8" and len(set(rgb_bands(bands))) == 3
     except ValueError:
         is_coloured = False
     if is_coloured:

@@ -18,10 +18,10 @@ from intarsia.data.datasets.mixed import MixedDataset
 from intarsia.data.description.errors import DescriptionError
 from intarsia.data.description.model import BACKGROUND, IGNORE, DataDescription
 from intarsia.data.description.pairing import Listing, Pair
-from intarsia.data.description.splits import scene_rules
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.image_spec import InputSpec
 from intarsia.data.labels import LabelTable
+from intarsia.data.scenes.rule import SceneWindow
 from intarsia.data.value_range import ValueRange
 
 Draw = Literal["size", "equal"]
@@ -136,8 +136,8 @@ class MixedDescription(DataDescription):
         parts = {}
         for member in self.members_of(split):
             own = member.description
-            files = own.files(split, reader=reader if own.scale is None else None)
-            parts[member.name] = files.with_classes(self.classes, self.colours, self.table_of(member))
+            samples = own.own_dataset(split, reader=reader if own.scale is None else None)
+            parts[member.name] = samples.with_classes(self.classes, self.colours, self.table_of(member))
         return MixedDataset(parts, spec=self.image_spec, weights=self.weights_of(split) if split == "train" else None)
 
     def own_dataset(self, split: str, *, reader: ImageReader | None = None) -> FolderDataset:
@@ -156,11 +156,6 @@ class MixedDescription(DataDescription):
     def _check_classes_of(self, member: Member, path: tuple[object, ...]) -> None:
         if isinstance(member.description, MixedDescription):
             raise DescriptionError(path, f"{member.name} is itself made of several data sets; list these")
-        if any(scene_rules(rule) for rule in member.description.splits.values()):
-            raise DescriptionError(
-                path,
-                f"{member.name} is windows of scenes, which are trained on by themselves; cut them into images first",
-            )
         allowed = [*self.classes, IGNORE, *([BACKGROUND] if self.num_classes == 1 else [])]
         for own, meant in member.classes.items():
             if own not in member.own_classes:
@@ -287,7 +282,14 @@ def _renamed(member: Member, pair: Pair) -> Pair:
         image=whole(pair.image),
         label=None if pair.label is None else whole(pair.label),
         masks=tuple((name, whole(file)) for name, file in pair.masks),
+        window=None if pair.window is None else whole_window(member, pair.window),
     )
+
+
+def whole_window(member: Member, window: SceneWindow) -> SceneWindow:
+    """The window with whole paths, and the name of the data set before that of its block."""
+    label = None if window.label is None else _whole(member, window.label)
+    return replace(window, scene=_whole(member, window.scene), label=label, unit=f"{member.name}/{window.unit}")
 
 
 def _whole(member: Member, path: str) -> str:

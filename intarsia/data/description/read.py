@@ -34,6 +34,7 @@ from intarsia.data.labels import Colour
 from intarsia.data.packed.reader import is_packed_file, opened
 from intarsia.data.stack import channel_names
 from intarsia.data.value_range import ValueRange
+from intarsia.io.stores import refuse_data
 from intarsia.io.text import read_text
 from intarsia.label_sets import ignored_value
 
@@ -55,6 +56,7 @@ def read_description(path: str | Path) -> DataDescription:
     Raises:
         ValueError: naming file, line and key of what is wrong, and the nearest valid name.
     """
+    refuse_data(path)
     return _read(Path(path), is_member=False)
 
 
@@ -112,6 +114,10 @@ def _description(top: Located, folder: Path, given: Mapping[str, Split] | None =
     image = mapping_of(top.get("image", Located()), ("image",))
     known_keys(image, _IMAGE_KEYS, ("image",))
     root = Path(os.path.expanduser(text_of(top.get("root", "."), ("root",))))
+    try:
+        refuse_data(root)
+    except ValueError as error:
+        raise DescriptionError(("root",), str(error)) from None
     splits = Located() if given is not None else mapping_of(top["splits"], ("splits",))
     known_keys(splits, ("train", "val", "test"), ("splits",))
     classes = texts_of(top["classes"], ("classes",))

@@ -44,6 +44,7 @@ from intarsia.data.doctor.table import TableProposal
 from intarsia.data.image_reader import ImageReader, range_of
 from intarsia.data.instance_ids import ClassOf
 from intarsia.io.cores import available_cores
+from intarsia.io.stores import refuse_data
 
 MOST_WINDOWS = MOST_PACKED = 2000
 """Windows of scenes that are looked at in each split, and images of packed data that were measured before."""
@@ -76,6 +77,7 @@ def examine(
         layout = find_layout_or_scenes(path, labels=labels)
         return _of_folder(path, layout, _Reader(path, workers, limit, progress, multi_label))
     if not path.exists():
+        refuse_data(path)
         raise ValueError(f"there is no folder and no data description {path}")
     if labels is not None:
         raise ValueError(

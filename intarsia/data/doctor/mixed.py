@@ -19,6 +19,7 @@ from intarsia.data.description.mixed import (
 )
 from intarsia.data.description.model import BACKGROUND, IGNORE, DataDescription
 from intarsia.data.doctor.findings import Finding, Findings, ImageFindings, SplitFindings, ValueRow, some
+from intarsia.data.scenes.ground import blocks_on_same_ground
 
 _REST = (BACKGROUND, "other", "others", "rest", "unlabelled", "unlabeled", "void", "none", "nothing", "unknown")
 """Names of classes that stand for whatever has no class of its own."""
@@ -41,7 +42,7 @@ def examine_mixed(
     else:
         completed = _completed(description, members, found)
     warnings = [_of(name, one) for name, part in found.items() for one in part.warnings]
-    warnings += [*_background(description), *_nowhere(description), *_in_both(description)]
+    warnings += [*_background(description), *_nowhere(description), *_in_both(description), *_on_both(description)]
     values = _values(description, found)
     splits = [replace(split, name=f"{name} {split.name}") for name, part in found.items() for split in part.splits]
     return Findings(
@@ -241,4 +242,31 @@ def _in_both(description: MixedDescription) -> Iterator[Finding]:
                 f"{len(both)} images are in train and in {split}, by the data sets' own descriptions",
                 "take them out of one of the two",
                 tuple(where[split][path] for path in both),
+            )
+
+
+def _on_both(description: MixedDescription) -> Iterator[Finding]:
+    """Blocks of scenes that are trained on in one data set and scored in another, which shows the same ground."""
+    windows = {
+        split: [pair.window for pair in description.listing(split).pairs if pair.window is not None]
+        for split in description.splits
+    }
+    train = windows.get("train", [])
+    learned = {window.unit for window in train}
+    for split in ("val", "test"):
+        own = windows.get(split, [])
+        held = {window.unit for window in own}
+        pairs = blocks_on_same_ground(description.root, [*train, *own]) if train and own else ()
+        both = [
+            f"{a} ~ {b}"
+            for a, b in pairs
+            if a.partition("/")[0] != b.partition("/")[0]
+            and ((a in learned and b in held) or (a in held and b in learned))
+        ]
+        if both:
+            yield Finding(
+                "leak",
+                f"{len(both)} times a block of scenes in train shows the ground of one in {split}, in another data set",
+                "divide them anew: `intarsia data split` keeps blocks on the same ground together, in all data sets",
+                tuple(both),
             )

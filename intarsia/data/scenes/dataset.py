@@ -17,12 +17,13 @@ from intarsia.data.bands import Bands
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.image_spec import ImageSpec
 from intarsia.data.labels import Colour, Labels, LabelTable
+from intarsia.data.scenes.discovery import find_windows
 from intarsia.data.scenes.georeference import Area
 from intarsia.data.scenes.grid import around, drawn, overlap, within
 from intarsia.data.scenes.handles import Handles
 from intarsia.data.scenes.header import stamp_of
 from intarsia.data.scenes.labels import inside, labels_of
-from intarsia.data.scenes.rule import SceneWindow
+from intarsia.data.scenes.rule import SceneSplit, SceneWindow
 from intarsia.data.scenes.scene import Scene, gdal_environment
 
 _SCENES: Handles[Scene] = Handles()
@@ -59,6 +60,7 @@ class SceneDataset:
         self.label_table, self.ignore_index = label_table, label_table.ignore_index
         self.multi_label = multi_label
         self._class_values, self._spec, self._reader = class_values, spec, reader
+        self._is_unlabelled = False
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -79,6 +81,22 @@ class SceneDataset:
         changed._spec, changed._reader = spec, self._reader if reader is None else reader
         return changed
 
+    def of_images(self, root: str, images: Sequence[str]) -> SceneDataset:
+        """Windows of other images, paths below `root`, of the same size and read alike; labels are 0 where is data."""
+        own = self.windows[0].rule
+        rules = [SceneSplit((image,), None, window=own.window, margin=own.margin, block=0) for image in images]
+        changed = copy.copy(self)
+        changed.root, changed._is_unlabelled = root, True
+        changed.windows = tuple(window for rule in rules for window in find_windows(Path(root), rule).windows)
+        return changed
+
+    def with_classes(self, classes: Sequence[str], palette: Sequence[Colour], label_table: LabelTable) -> SceneDataset:
+        """The same windows with labels of other classes."""
+        changed = copy.copy(self)
+        changed.classes, changed.palette = tuple(classes), tuple(palette)
+        changed.label_table, changed.ignore_index = label_table, label_table.ignore_index
+        return changed
+
     @property
     def pairs(self) -> Iterator[tuple[str, str | None]]:
         """Paths of scene and labels of every window."""
@@ -89,6 +107,11 @@ class SceneDataset:
         window = self.windows[index]
         label = window.label
         return os.path.join(self.root, window.scene), None if label is None else os.path.join(self.root, label)
+
+    def partners(self, index: int) -> tuple[str, ...]:
+        """No further images: a sample is a window of one scene."""
+        del index
+        return ()
 
     def name(self, index: int) -> str:
         """Scene, block, and the first row and column of the cell: "north/0_2/512_1024"."""
@@ -155,6 +178,8 @@ class SceneDataset:
                 if (shared := overlap(avoided, area)) is not None:
                     where[within(shared, area)] = False
             label = self._classes_of(values, where & valid, file or "")
+        elif self._is_unlabelled:
+            label = np.where(valid, 0, self.ignore_index).astype(np.min_scalar_type(self.ignore_index))
         meta = SampleMeta(name=self.name(index), image_path=scene, label_path=file or "", original_size=size)
         return Sample(image=image, label=label, meta=meta)
 

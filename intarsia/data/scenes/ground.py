@@ -26,26 +26,36 @@ def share_ground(mine: Extent, theirs: Extent) -> bool:
 
 
 def blocks_on_same_ground(root: Path, windows: Sequence[SceneWindow]) -> Iterator[tuple[str, str]]:
-    """Pairs of blocks (their units) of different scenes that lie over each other; scenes that lie nowhere have none."""
-    blocks: dict[str, dict[str, Area]] = {}
+    """Pairs of blocks (their units) that lie over each other: of different scenes, or of one that goes by two names.
+
+    Different scenes that lie nowhere share none.
+    """
+    blocks: dict[tuple[str, str], dict[str, Area]] = {}  # by file and name
     for window in windows:
-        blocks.setdefault(window.scene, {})[window.unit] = window.block
-    headers = {scene: header_of(root / scene) for scene in blocks}
+        blocks.setdefault((window.scene, window.unit.rpartition("/")[0]), {})[window.unit] = window.block
+    headers = {scene: header_of(root / scene) for scene, _ in blocks}
     placed = [scene for scene, header in headers.items() if header.is_placed]
-    if not placed:
-        return
-    crs = headers[placed[0]].crs
+    crs = headers[placed[0]].crs if placed else None
     whole = {scene: headers[scene].bounds_in(crs) for scene in placed}
-    for first, second in combinations(placed, 2):
-        if not _touch(whole[first], whole[second]):
+
+    def extents(scene: str, name: str, *, in_pixels: bool) -> list[tuple[str, Extent]]:
+        areas = blocks[scene, name].items()
+        return [(unit, _pixels(area) if in_pixels else _extent(headers[scene], area, crs)) for unit, area in areas]
+
+    for first, second in combinations(blocks, 2):
+        is_same = first[0] == second[0]
+        if not is_same and not (first[0] in whole and second[0] in whole and _touch(whole[first[0]], whole[second[0]])):
             continue
-        mine = [(unit, _extent(headers[first], area, crs)) for unit, area in blocks[first].items()]
-        theirs = [(unit, _extent(headers[second], area, crs)) for unit, area in blocks[second].items()]
+        mine, theirs = (extents(*key, in_pixels=is_same) for key in (first, second))
         yield from ((a, b) for a, one in mine for b, other in theirs if share_ground(one, other))
 
 
 def _touch(mine: Extent, theirs: Extent) -> bool:
     return mine[0] < theirs[2] and theirs[0] < mine[2] and mine[1] < theirs[3] and theirs[1] < mine[3]
+
+
+def _pixels(area: Area) -> Extent:
+    return area.left, area.top, area.left + area.width, area.top + area.height
 
 
 def _extent(header: Header, area: Area, crs: object) -> Extent:

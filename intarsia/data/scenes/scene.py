@@ -8,6 +8,7 @@ Shape letters: C channels that the network takes; B bands of the file; H, W heig
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import warnings
@@ -54,6 +55,17 @@ REMOTE = {
 Alpha = Literal["auto", "mask", "band"]
 
 
+def endpoint() -> dict[str, str]:
+    """Where S3 is, in GDAL's words, if that is said in those of AWS's own tools alone (AWS_ENDPOINT_URL)."""
+    url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not url or "AWS_S3_ENDPOINT" in os.environ:
+        return {}
+    scheme, _, host = url.rstrip("/").rpartition("://")
+    return {
+        "AWS_S3_ENDPOINT": host, "AWS_HTTPS": "NO" if scheme == "http" else "YES", "AWS_VIRTUAL_HOSTING": "FALSE",
+    }  # fmt: skip
+
+
 def gdal_environment() -> Any:
     """A context in which GDAL's cache is small and scenes without coordinates are no reason for a warning."""
     return raster_library().Env(GDAL_CACHEMAX=CACHE)
@@ -76,7 +88,7 @@ class Scene:
     ) -> None:
         self.location, self._reader, self._nodata = str(location), reader, nodata
         self._lock = threading.Lock()
-        self._remote = {} if is_local(self.location) else REMOTE
+        self._remote = {} if is_local(self.location) else REMOTE | endpoint()
         with raster_library().Env(**self._remote):
             self._source = _opened(self.location)
         try:

@@ -36,11 +36,40 @@ class GaussianBlur:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """The sample, blurred or not. Raises ValueError for a volume."""
-        check_image("GaussianBlur", sample)
-        if not rng.random() < self.prob:
+        sigma = self._drawn(sample, rng)
+        if sigma is None:
             return sample
-        sigma = float(rng.uniform(*self.sigma))
         return replace(sample, image=_filtered(sample.image, lambda band: cv2.GaussianBlur(band, (0, 0), sigma)))
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> tuple[float, ...]:
+        """What would be done to an image of 8 bits, as numbers: its height and width, and how much in 256 counts each
+        pixel itself, each at a distance of one, of two ..., as far as the widest Gaussian reaches.
+        """
+        sigma = self._drawn(sample, rng)
+        parts = [256] if sigma is None else eight_bit_gaussian(sigma)
+        reach = len(eight_bit_gaussian(self.sigma[1]))
+        return *sample.image.shape[:2], *parts, *([0] * (reach - len(parts)))
+
+    def _drawn(self, sample: Sample, rng: np.random.Generator) -> float | None:
+        check_image("GaussianBlur", sample)
+        return float(rng.uniform(*self.sigma)) if rng.random() < self.prob else None
+
+
+def eight_bit_gaussian(sigma: float) -> list[int]:
+    """How much in 256 counts a pixel at a distance of 0, 1, 2 ... where OpenCV blurs images of 8 bits.
+
+    It rounds from the far end on, hands what it has rounded to the next, and gives the pixel itself what is left.
+    """
+    reach = (round(6 * sigma + 1) | 1) // 2
+    weights = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2)
+    weights *= 256 / (2 * weights[1:].sum() + weights[0])
+    parts, rest = [0] * (reach + 1), 0.0
+    for distance in range(reach, 0, -1):
+        wanted = float(weights[distance]) + rest
+        parts[distance] = round(wanted)
+        rest = wanted - parts[distance]
+    parts[0] = 256 - 2 * sum(parts)
+    return parts
 
 
 @dataclass(frozen=True)

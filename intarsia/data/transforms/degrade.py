@@ -38,13 +38,26 @@ class GaussianNoise:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """The sample, with noise or not."""
-        if not rng.random() < self.prob:
+        strength = self._drawn(sample, rng)
+        if strength is None:
             return sample
-        low, high = value_range(sample.image)
-        strength = np.float32(rng.uniform(*self.std) * (high - low))
         shape = sample.image.shape if self.per_band else (*sample.image.shape[:-1], 1)
         noise = rng.standard_normal(shape, np.float32) * strength
         return replace(sample, image=_within(sample.image + noise, sample.image))
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> tuple[float, ...]:
+        """What would be done, as numbers: height and width, the strength of the noise, and two whole numbers below
+        2**24 in the place of the noise itself, which another generator begins with.
+        """
+        strength = self._drawn(sample, rng)
+        first, second = rng.integers(1 << 24, size=2).tolist()
+        return *sample.image.shape[:2], 0.0 if strength is None else float(strength), first, second
+
+    def _drawn(self, sample: Sample, rng: np.random.Generator) -> np.float32 | None:
+        if not rng.random() < self.prob:
+            return None
+        low, high = value_range(sample.image)
+        return np.float32(rng.uniform(*self.std) * (high - low))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from intarsia.contracts import IGNORE_INDEX, Sample, SampleMeta, Size
 from intarsia.data.labels import value_counts
 from intarsia.data.rows import RowArray, rows_of
-from intarsia.data.transforms.resize import Resizing, map_interpolation, nearest_window, resized_window
+from intarsia.data.transforms.resize import Resizing, map_interpolation, nearest_window
+from intarsia.data.transforms.resize_window import resized_window
 
 Direction = Literal["horizontal", "vertical", "diagonal"]
 Corner = tuple[int, int]
@@ -145,19 +146,19 @@ class ResizeThenCrop:
         if sample.meta.valid is not None:
             return self.crop(self.resize(sample, rng), rng)
         size = self.resize.target((sample.image.shape[0], sample.image.shape[1]), rng)
-        label = sample.label
-        cut = None if label is None else lambda corner, window: nearest_window(label, size, corner, window)
+        label, backend = sample.label, self.resize.backend
+        cut = None if label is None else lambda corner, window: nearest_window(label, size, corner, window, backend)
         corner, window = self.crop.choose(size, rng, cut, sample.meta.wanted)
 
         def reduced(value: Array) -> Array:
             interpolation = map_interpolation(value)
             if interpolation == "nearest":
-                return nearest_window(value, size, corner, window)
-            return resized_window(value, size, interpolation, corner, window)
+                return nearest_window(value, size, corner, window, backend)
+            return resized_window(value, size, interpolation, corner, window, backend)
 
         return replace(
             sample,
-            image=resized_window(sample.image, size, self.resize.interpolation, corner, window),
+            image=resized_window(sample.image, size, self.resize.interpolation, corner, window, backend),
             label=None if cut is None else cut(corner, window),
             maps={name: reduced(value) for name, value in sample.maps.items()},
         )

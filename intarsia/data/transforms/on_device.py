@@ -2,8 +2,12 @@
 
 A worker draws for a sample what it would have drawn anyhow, from the same stream at the same place, and leaves the work
 undone: the numbers travel with the batch. So a training stays a function of seed and step, whatever device it runs on.
-Labels come out the same. Colours differ by a level in one of some thousand pixels, and by a few in the last columns of
-an image whose width is no multiple of 32, which OpenCV rounds otherwise than all others.
+Labels come out the same, and so does what is blurred. Colours differ by a level in one of some thousand pixels, and by
+a few in the last columns of an image whose width is no multiple of 32, which OpenCV rounds otherwise than all others.
+
+Noise is the exception: a number for each pixel would have to be drawn and sent, which is all of its work. So the device
+draws it, by a generator that a worker's numbers begin: as strong, as often, a function of seed and step still, but
+other numbers. Since the worker then draws less, nothing that draws may come behind it.
 
 Shape letters: N samples, P numbers drawn for each, H, W height and width.
 """
@@ -12,22 +16,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from intarsia.contracts import AnyTransform, Batch, Sample
+from intarsia.data.transforms.blur import GaussianBlur
 from intarsia.data.transforms.colour import PhotoMetricDistortion
+from intarsia.data.transforms.degrade import GaussianNoise
+from intarsia.data.transforms.degraded_on_device import blurred, noisy
 from intarsia.data.transforms.edges import GenerateEdge
 from intarsia.data.transforms.geometry import RandomFlip
 from intarsia.data.transforms.redraw import RedrawUnlabelled
 
-Movable: TypeAlias = "RandomFlip | PhotoMetricDistortion"
-MOVABLE = (RandomFlip, PhotoMetricDistortion)
+Movable: TypeAlias = "RandomFlip | PhotoMetricDistortion | GaussianBlur | GaussianNoise"
+MOVABLE = (RandomFlip, PhotoMetricDistortion, GaussianBlur, GaussianNoise)
+_MOVES_NO_PIXEL = MOVABLE[1:]
 _LABELS_ALONE = (GenerateEdge,)
 """Steps behind which colours can still be moved to the device, but not what moves pixels."""
+_OF_EIGHT_BITS = (GaussianBlur, GaussianNoise)
+"""Steps that are left to the device for images of 8 bits alone. Others have a range of values that must be looked for,
+and OpenCV blurs them by other numbers."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,12 @@ class Deferred:
     step: Movable
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The sample as it was, with what is to be done to it. Raises ValueError where the step itself would."""
+        """The sample as it was, with what is to be done to it. Raises ValueError where the step itself would.
+
+        Some steps are done at once where the image has not 8 bits, and so before a flip that is left to the device.
+        """
+        if isinstance(self.step, _OF_EIGHT_BITS) and sample.image.dtype != np.uint8:
+            return self.step(sample, rng)
         drawn = (self.step, self.step.draw(sample, rng))
         return replace(sample, meta=replace(sample.meta, deferred=(*sample.meta.deferred, drawn)))
 
@@ -47,20 +63,25 @@ def deferred(transforms: Sequence[AnyTransform]) -> tuple[AnyTransform, ...]:
 
     Raises ValueError if there are none: something behind them needs their result.
     """
-    steps, movable = list(transforms), MOVABLE
+    steps = list(transforms)
+    movable: tuple[type[Any], ...] = MOVABLE
+    drawn_behind = False
     for place in reversed(range(len(steps))):
         step = steps[place]
+        if isinstance(step, GaussianNoise) and drawn_behind:
+            break
         if isinstance(step, movable):
             steps[place] = Deferred(step)
         elif isinstance(step, _LABELS_ALONE):
-            movable = (PhotoMetricDistortion,)  # type: ignore[assignment]
+            movable = _MOVES_NO_PIXEL
         elif not isinstance(step, RedrawUnlabelled):
             break
+        drawn_behind |= isinstance(step, (*MOVABLE, RedrawUnlabelled))
     if not any(isinstance(step, Deferred) for step in steps):
         names = ", ".join(type(step).__name__ for step in transforms) or "nothing"
         raise ValueError(
-            f"--augment-on device does {' and '.join(kind.__name__ for kind in MOVABLE)} at the end of the training's "
-            f"pipeline, which holds {names}: leave it out, or move them to the end"
+            f"--augment-on device does {', '.join(kind.__name__ for kind in MOVABLE)} at the end of the training's "
+            f"pipeline, which holds {names}: leave it out, or move them to the end (noise behind all that is random)"
         )
     return tuple(steps)
 
@@ -68,8 +89,25 @@ def deferred(transforms: Sequence[AnyTransform]) -> tuple[AnyTransform, ...]:
 def augmented(batch: Batch) -> Batch:
     """The batch with everything done that was left to the device where it is."""
     for step, drawn in batch.deferred:
-        batch = _flipped(batch, drawn, step) if isinstance(step, RandomFlip) else _distorted(batch, drawn)
+        if isinstance(step, RandomFlip):
+            batch = _flipped(batch, drawn, step)
+        elif isinstance(step, GaussianBlur):
+            batch = replace(batch, images=blurred(batch.images, drawn))
+        elif isinstance(step, GaussianNoise):
+            batch = replace(batch, images=noisy(batch.images, drawn, per_band=step.per_band))
+        else:
+            batch = _distorted(batch, drawn)
     return replace(batch, deferred=())
+
+
+def division(transforms: Sequence[AnyTransform]) -> str:
+    """Who does what of the transforms of a training, in a line for its log."""
+    left = [type(step.step).__name__ for step in transforms if isinstance(step, Deferred)]
+    kept = [type(step).__name__ for step in transforms if not isinstance(step, Deferred)]
+    said = f"--augment-on device: {', '.join(left)} on the device"
+    if "GaussianBlur" in left or "GaussianNoise" in left:
+        said += " (of images of 8 bits)"
+    return f"{said}, {', '.join(kept) or 'nothing'} with the workers"
 
 
 # --- Flips --------------------------------------------------------------------------------------------------------

@@ -2,18 +2,18 @@
 
 Sizes of arguments are (width, height), the order of the configurations that use them; `Size` is (height, width).
 How a size is rounded follows MMCV 2, whose numbers published scores depend on. The pixels are OpenCV's: its 8-bit
-bilinear and nearest results have not changed a bit from version 4.8 to 5.0. "antialiased" is the exception: what Pillow
-and torchvision call bilinear, which, when it makes images smaller, looks at all pixels and not at four.
+bilinear and nearest results have not changed a bit from version 4.8 to 5.0. The exceptions are "antialiased", what
+Pillow and torchvision call bilinear, which, when it makes images smaller, looks at all pixels and not at four, and
+`backend="pillow"`: everything as Pillow does it, labels too, whose nearest pixel is another one than OpenCV's.
 """
 
 from __future__ import annotations
 
 import math
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -21,9 +21,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from intarsia.contracts import Sample, Size
-from intarsia.data.rows import RowArray, rows_of
+from intarsia.data.rows import rows_of
 
-Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "lanczos", "antialiased"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "lanczos", "antialiased", "box", "hamming"]
+Backend = Literal["cv2", "pillow"]
 Scale = tuple[int, int]
 Array = npt.NDArray[Any]
 
@@ -34,7 +35,15 @@ _FLAGS = {
     "area": cv2.INTER_AREA,
     "lanczos": cv2.INTER_LANCZOS4,
 }
-_BILINEAR = Image.Resampling.BILINEAR
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "box": Image.Resampling.BOX,
+    "lanczos": Image.Resampling.LANCZOS,
+    "hamming": Image.Resampling.HAMMING,
+}
+_INTERPOLATIONS = {"cv2": (*_FLAGS, "antialiased"), "pillow": tuple(_RESAMPLING)}
 _CV2_TYPES = (np.uint8, np.uint16, np.int16, np.float32, np.float64)
 _CV2_BANDS = 64  # how many bands one OpenCV matrix may have: 128 or 512, depending on the version
 
@@ -43,6 +52,7 @@ class Resizing(ABC):
     """A transform that does nothing but resize, so that a crop behind it may spare what it throws away."""
 
     interpolation: Interpolation
+    backend: Backend = "cv2"
 
     @abstractmethod
     def target(self, size: Size, rng: np.random.Generator) -> Size:
@@ -51,7 +61,7 @@ class Resizing(ABC):
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """The resized sample."""
         size = self.target((sample.image.shape[0], sample.image.shape[1]), rng)
-        return resized(sample, size, self.interpolation)
+        return resized(sample, size, self.interpolation, self.backend)
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,7 @@ class Resize(Resizing):
         longer and the shorter side of the image, in whichever order they are written.
     scale_factor: used instead of `scale`: one factor, or (for the width, for the height).
     interpolation: of images and of maps of real numbers; labels and integer maps take the nearest pixel.
+    backend: whose numbers they are; each has interpolations of its own.
 
     Raises ValueError unless exactly one of `scale` and `scale_factor` is given.
     """
@@ -70,6 +81,7 @@ class Resize(Resizing):
     scale_factor: float | tuple[float, float] | None = None
     keep_ratio: bool = False
     interpolation: Interpolation = "bilinear"
+    backend: Backend = "cv2"
 
     def __post_init__(self) -> None:
         if (self.scale is None) == (self.scale_factor is None):
@@ -85,7 +97,7 @@ class Resize(Resizing):
             if len(factors) != 2 or min(factors) <= 0:
                 raise ValueError(f"Resize: scale_factor must be positive, for width and height, got {factor!r}")
             object.__setattr__(self, "scale_factor", factors)
-        _check_interpolation(self.interpolation)
+        _check_interpolation(self.interpolation, self.backend)
 
     def target(self, size: Size, rng: np.random.Generator) -> Size:
         """`scale`, or the factors' product, or what fits into it."""
@@ -104,13 +116,14 @@ class RandomResize(Resizing):
 
     scale: (width, height), multiplied by a factor drawn uniformly from `ratio_range` and cut to whole pixels; or two
         such pairs, between which the longer and the shorter side are drawn.
-    keep_ratio, interpolation: as in `Resize`.
+    keep_ratio, interpolation, backend: as in `Resize`.
     """
 
     scale: Scale | Sequence[Scale]
     ratio_range: tuple[float, float] | None = None
     keep_ratio: bool = False
     interpolation: Interpolation = "bilinear"
+    backend: Backend = "cv2"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scale", _freeze(self.scale))
@@ -125,7 +138,7 @@ class RandomResize(Resizing):
             )
         if not _is_pair(self.scale) and (len(self.scale) != 2 or not all(_is_pair(scale) for scale in self.scale)):
             raise ValueError(f"RandomResize: expected two scales (width, height), got {self.scale!r}")
-        _check_interpolation(self.interpolation)
+        _check_interpolation(self.interpolation, self.backend)
 
     def target(self, size: Size, rng: np.random.Generator) -> Size:
         """The drawn scale, or what fits into it."""
@@ -154,11 +167,12 @@ class ResizeShortestEdge(Resizing):
     scale: int | Scale
     max_size: int
     interpolation: Interpolation = "bilinear"
+    backend: Backend = "cv2"
 
     def __post_init__(self) -> None:
         if _shortest(self.scale) < 1 or self.max_size < 1:
             raise ValueError(f"ResizeShortestEdge: lengths must be positive, got {self.scale!r} and {self.max_size!r}")
-        _check_interpolation(self.interpolation)
+        _check_interpolation(self.interpolation, self.backend)
 
     def target(self, size: Size, rng: np.random.Generator) -> Size:
         """See `shortest_edge`."""
@@ -177,6 +191,7 @@ class RandomChoiceResize(Resizing):
     keep_ratio: bool = False
     max_size: int | None = None
     interpolation: Interpolation = "bilinear"
+    backend: Backend = "cv2"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scales", _freeze(self.scales))
@@ -193,8 +208,8 @@ class RandomChoiceResize(Resizing):
 
     def _choice(self, scale: int | Scale) -> Resize | ResizeShortestEdge:
         if self.max_size is not None:
-            return ResizeShortestEdge(scale, self.max_size, self.interpolation)
-        return Resize(scale, keep_ratio=self.keep_ratio, interpolation=self.interpolation)
+            return ResizeShortestEdge(scale, self.max_size, self.interpolation, self.backend)
+        return Resize(scale, keep_ratio=self.keep_ratio, interpolation=self.interpolation, backend=self.backend)
 
     def target(self, size: Size, rng: np.random.Generator) -> Size:
         """The target of the scale that is drawn."""
@@ -207,11 +222,12 @@ class ResizeToMultiple(Resizing):
 
     size_divisor: int | tuple[int, int] = 32
     interpolation: Interpolation = "bilinear"
+    backend: Backend = "cv2"
 
     def __post_init__(self) -> None:
         if min(self._divisors()) < 1:
             raise ValueError(f"ResizeToMultiple: size_divisor must be positive, got {self.size_divisor!r}")
-        _check_interpolation(self.interpolation)
+        _check_interpolation(self.interpolation, self.backend)
 
     def _divisors(self) -> tuple[int, int]:
         divisor = self.size_divisor
@@ -243,7 +259,7 @@ def shortest_edge(size: Size, length: int, max_size: int) -> Size:
     return max(_rounded(height), 1), max(_rounded(width), 1)
 
 
-def resized(sample: Sample, size: Size, interpolation: Interpolation = "bilinear") -> Sample:
+def resized(sample: Sample, size: Size, interpolation: Interpolation = "bilinear", backend: Backend = "cv2") -> Sample:
     """The sample at a new size. Integer maps and labels take the nearest pixel, everything else `interpolation`."""
     old = (sample.image.shape[0], sample.image.shape[1])
     if size == old:
@@ -253,9 +269,11 @@ def resized(sample: Sample, size: Size, interpolation: Interpolation = "bilinear
         valid = (_rounded(valid[0] * size[0] / old[0]), _rounded(valid[1] * size[1] / old[1]))
     return replace(
         sample,
-        image=resize_array(sample.image, size, interpolation),
-        label=None if sample.label is None else resize_array(sample.label, size, "nearest"),
-        maps={name: resize_array(value, size, map_interpolation(value)) for name, value in sample.maps.items()},
+        image=resize_array(sample.image, size, interpolation, backend),
+        label=None if sample.label is None else resize_array(sample.label, size, "nearest", backend),
+        maps={
+            name: resize_array(value, size, map_interpolation(value), backend) for name, value in sample.maps.items()
+        },
         meta=replace(sample.meta, valid=valid),
     )
 
@@ -265,16 +283,16 @@ def map_interpolation(value: Array) -> Interpolation:
     return "bilinear" if value.dtype.kind == "f" else "nearest"
 
 
-def resize_array(array: Array, size: Size, interpolation: Interpolation) -> Array:
+def resize_array(array: Array, size: Size, interpolation: Interpolation, backend: Backend = "cv2") -> Array:
     """(H, W) or (H, W, C) of any type and any number of bands, at a new size.
 
-    Types that OpenCV does not mix are computed in float64 and, if they are integers, rounded. "antialiased" computes
-    8-bit arrays as Pillow does, and all others in float32.
+    Types that OpenCV does not mix are computed in float64 and, if they are integers, rounded. Pillow, "antialiased" or
+    by its name, computes 8-bit arrays in its own way, and all others in float32.
     """
-    if interpolation == "nearest" and array.dtype.type not in _CV2_TYPES:
-        return nearest_window(array, size, (0, 0), size)
-    if interpolation == "antialiased":
-        return _by_pillow(array, size)
+    if interpolation == "nearest" and (backend == "pillow" or array.dtype.type not in _CV2_TYPES):
+        return nearest_window(array, size, (0, 0), size, backend)
+    if backend == "pillow" or interpolation == "antialiased":
+        return _by_pillow(array, size, _RESAMPLING["bilinear" if interpolation == "antialiased" else interpolation])
     if array.dtype.type not in _CV2_TYPES:
         mixed = resize_array(array.astype(np.float64), size, interpolation)
         return mixed.astype(array.dtype) if array.dtype.kind == "f" else _whole(mixed, array.dtype)
@@ -285,12 +303,12 @@ def resize_array(array: Array, size: Size, interpolation: Interpolation) -> Arra
     return result.reshape(size + array.shape[2:])
 
 
-def _by_pillow(array: Array, size: Size) -> Array:
-    """Band by band, since Pillow has no other number of bands than those of colours."""
+def _by_pillow(array: Array, size: Size, resampling: Image.Resampling) -> Array:
+    """Band by band, since Pillow has no other number of bands than those of colours, and takes a fourth for opacity."""
     bands = array[:, :, None] if array.ndim == 2 else array
     source = bands if array.dtype == np.uint8 else bands.astype(np.float32)
     found = [
-        np.asarray(Image.fromarray(np.ascontiguousarray(source[:, :, band])).resize(size[::-1], _BILINEAR))
+        np.asarray(Image.fromarray(np.ascontiguousarray(source[:, :, band])).resize(size[::-1], resampling))
         for band in range(bands.shape[2])
     ]
     mixed = np.stack(found, axis=2).reshape(size + array.shape[2:])
@@ -303,80 +321,30 @@ def _whole(values: Array, dtype: np.dtype[Any]) -> Array:
     return np.rint(values).clip(*limits).astype(dtype)
 
 
-def nearest_window(array: Array, size: Size, corner: tuple[int, int], window: Size) -> Array:
+def nearest_window(array: Array, size: Size, corner: tuple[int, int], window: Size, backend: Backend = "cv2") -> Array:
     """A window of the nearest-neighbour resized array, without resizing the rest.
 
-    Equal to `resize_array(array, size, "nearest")[top : top + h, left : left + w]`: OpenCV takes the source pixel
-    floor(i / (new / old)), computed in double precision.
+    Equal to `resize_array(array, size, "nearest", backend)[top : top + h, left : left + w]`: OpenCV takes the source
+    pixel floor(i / (new / old)), computed in double precision, Pillow the one that the middle of the new one lies in.
     """
-    rows = _nearest(array.shape[0], size[0], corner[0], window[0])
-    columns = _nearest(array.shape[1], size[1], corner[1], window[1])
+    chosen = _nearest_by_pillow if backend == "pillow" else _nearest
+    rows = chosen(array.shape[0], size[0], corner[0], window[0])
+    columns = chosen(array.shape[1], size[1], corner[1], window[1])
     first, last = int(columns[0]), int(columns[-1]) + 1
     top = int(rows[0])
     return rows_of(array, top, int(rows[-1]) + 1)[rows - top, first:last].take(columns - first, axis=1)
-
-
-_MARGIN = 3
-"""Pixels behind the last that a window needs, so that an edge is where it is in the whole image, or far away."""
-
-_SCRATCH = threading.local()
-
-
-def resized_window(
-    array: Array, size: Size, interpolation: Interpolation, corner: tuple[int, int], window: Size
-) -> Array:
-    """``resize_array(array, size, interpolation)[top : top + h, left : left + w]``, to the bit and with less work.
-
-    Of 8-bit colours, bilinear, what lies below and to the right of the window is not computed: OpenCV takes the place
-    of a pixel from its distance to the upper left corner and the two factors, which are given to it here, and its 8-bit
-    results are integers whatever the width (of real numbers they are not). From a `RowArray`, only the rows that the
-    window needs are read; what is computed of the others is thrown away.
-    """
-    height, width = array.shape[:2]
-    is_quick = array.ndim == 3 and array.shape[2] <= 4 and interpolation == "bilinear" and size[0] * size[1] > 0
-    if not is_quick or array.dtype != np.uint8:
-        whole = array.rows(0, height) if isinstance(array, RowArray) else array
-        return _cut(resize_array(whole, size, interpolation), corner, window)
-    first, last = _reach(height, size[0], corner[0], window[0])
-    right = _reach(width, size[1], corner[1], window[1])[1]
-    if isinstance(array, RowArray):
-        source = _scratch("source", (last, right, array.shape[2]))
-        source[first:] = array.rows(first, last)[:, :right]
-    else:
-        source = np.ascontiguousarray(array[:last, :right])
-    factors = size[0] / height, size[1] / width
-    made = round(last * factors[0]), round(right * factors[1])  # as OpenCV rounds: to the even of two
-    target = _scratch("target", (*made, array.shape[2]))
-    found = cv2.resize(source, None, target, factors[1], factors[0], cv2.INTER_LINEAR).reshape(*made, array.shape[2])
-    return _cut(found, corner, window).copy()
-
-
-def _reach(old: int, new: int, start: int, length: int) -> tuple[int, int]:
-    """The first pixel that a stretch of a resized side needs, and the one behind the last, with a margin."""
-    step = old / new
-    first = math.floor((start + 0.5) * step - 0.5) - _MARGIN - math.ceil(step)
-    last = math.ceil((start + length + 0.5) * step + 0.5) + _MARGIN + math.ceil(step)
-    return max(first, 0), min(last, old)
-
-
-def _scratch(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Memory of this thread that was used before: new memory costs more than what is done with it here."""
-    kept: npt.NDArray[np.uint8] | None = getattr(_SCRATCH, name, None)
-    count = math.prod(shape)
-    if kept is None or len(kept) < count:
-        kept = np.empty(count + count // 8, np.uint8)
-        setattr(_SCRATCH, name, kept)
-    return kept[:count].reshape(shape)
-
-
-def _cut(array: Array, corner: tuple[int, int], window: Size) -> Array:
-    return array[corner[0] : corner[0] + window[0], corner[1] : corner[1] + window[1]]
 
 
 def _nearest(old: int, new: int, start: int, length: int) -> npt.NDArray[np.intp]:
     step = 1.0 / (new / old)
     floors = np.floor(np.arange(start, start + length) * step)
     return np.asarray(np.minimum(floors, old - 1), dtype=np.intp)
+
+
+def _nearest_by_pillow(old: int, new: int, start: int, length: int) -> npt.NDArray[np.intp]:
+    """Pillow adds up steps, whose roundings decide about a pixel now and then: so it is asked for pixels' numbers."""
+    numbers = Image.fromarray(np.arange(old, dtype=np.int32)[None]).resize((new, 1), Image.Resampling.NEAREST)
+    return np.asarray(numbers)[0, start : start + length].astype(np.intp)
 
 
 def _rounded(value: float) -> int:
@@ -395,6 +363,9 @@ def _is_pair(value: Any) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and all(isinstance(item, int) for item in value)
 
 
-def _check_interpolation(name: str) -> None:
-    if name not in get_args(Interpolation):
-        raise ValueError(f"interpolation must be one of {', '.join(get_args(Interpolation))}, not {name!r}")
+def _check_interpolation(name: str, backend: str) -> None:
+    if backend not in _INTERPOLATIONS:
+        raise ValueError(f"backend must be one of {', '.join(_INTERPOLATIONS)}, not {backend!r}")
+    if name not in _INTERPOLATIONS[backend]:
+        known = ", ".join(_INTERPOLATIONS[backend])
+        raise ValueError(f"interpolation must be one of {known} with backend={backend!r}, not {name!r}")

@@ -28,14 +28,18 @@ Map = npt.NDArray[Any]
 class TrainingPictures(Observer):
     """Paints the same few validation images at every evaluation, under pictures/training/IMAGE/step_N.jpg.
 
-    count: of images, evenly spread over the validation data, so that they do not all show one place.
+    count: of images, evenly spread over the validation data, so that they do not all show one place. every: those of
+    every so many-th batch besides.
     """
 
-    def __init__(self, validation: Validation, count: int) -> None:
+    def __init__(self, validation: Validation, count: int, *, every: int | None = None) -> None:
         self._validation = validation
         images = len(validation.pipeline)
         count = min(count, images)
-        self._indices = [images * i // count for i in range(count)]
+        chosen = {images * i // count for i in range(count)}
+        if every is not None:
+            chosen |= {index for index in range(images) if (index // validation.batch + 1) % every == 0}
+        self._indices = sorted(chosen)
 
     def evaluated(self, run: ObservedRun, step: int, report: Report) -> None:
         """One picture of each image."""

@@ -10,6 +10,7 @@ A constructor of one's own has the same signature, and is named by its import pa
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -153,6 +154,10 @@ _FIRST = ("backbone.cls_token", "backbone.mask_token", "backbone.pos_embed", "ba
 _BLOCKS_PER_LAYER = 3
 """Blocks of ConvNeXt's long third stage that share a rate (arXiv 2201.03545, appendix on fine-tuning)."""
 
+_SWIN_BLOCK = re.compile(r"backbone\.stages\.(\d+)\.blocks\.(\d+)\.")
+_SWIN_BETWEEN = re.compile(r"backbone\.stages\.(\d+)\.downsample\.")
+_SWIN_BLOCKS_PER_LAYER = 2
+
 Depth = Callable[[str, int], int]
 """(name of a parameter, `num_layers`) -> its layer: 0 is the backbone's first, num_layers + 1 all behind it."""
 
@@ -169,7 +174,7 @@ def by_depth(parameters: Sequence[Parameter], rules: Rules, lr: float, weight_de
     the whole learning rate, and the embeddings that of the first block (EoMT, arXiv 2503.19108).
 
     Raises ValueError for unknown rules, and for backbones whose parameters have other names than those of a plain
-    vision transformer (BEiT, MAE, VisionTransformer, those of timm) or ConvNeXt.
+    vision transformer (BEiT, MAE, VisionTransformer, those of timm), ConvNeXt or Swin.
     """
     _check(rules, ("num_layers", "decay_rate", "layer_decay_rate", "decay_type", "flat_decay_mult"))
     rate = rules.get("decay_rate", rules.get("layer_decay_rate"))
@@ -196,13 +201,15 @@ def _depth_of(parameters: Sequence[Parameter], decay_type: str) -> Depth:
         known = {"layer_wise": transformer_layer}
     elif any(p.name.startswith("backbone.blocks.") for p in parameters):
         known = {"layer_wise": transformer_layer, "block_wise": transformer_block}
+    elif any(_SWIN_BLOCK.match(p.name) for p in parameters):
+        known = {"layer_wise": swin_layer}
     else:
         first = next((p.name for p in parameters if p.name.startswith("backbone.")), "none at all")
         raise ValueError(
             "layer-wise decay of the learning rate is known for backbones with backbone.layers (BEiT, MAE, "
-            f"VisionTransformer), backbone.blocks (timm) or backbone.downsample_layers (ConvNeXt); this network begins "
-            f"with {first}. "
-            "Write custom_keys with lr_mult, or a constructor of your own"
+            "VisionTransformer), backbone.blocks (timm), backbone.downsample_layers (ConvNeXt) or backbone.stages with "
+            f"blocks (Swin); this network begins with {first}. Write custom_keys with lr_mult, or a constructor of "
+            "your own"
         )
     if decay_type not in known:
         raise ValueError(f"decay_type {decay_type!r} does not suit this backbone; possible: {', '.join(known)}")
@@ -241,6 +248,18 @@ def convnext_stage(name: str, num_layers: int) -> int:
     if part == "stages":
         return number + 1
     return 0 if part == "downsample_layers" or name in _FIRST else num_layers + 1
+
+
+def swin_layer(name: str, num_layers: int) -> int:
+    """Patches; stages 0 and 1 and what shrinks the map behind each; stage 2 in twos of blocks, what shrinks the map
+    behind it with its first ones; and stage 3. Norms of levels are with the heads (VWFormer, arXiv 2404.16573).
+    """
+    block, between = _SWIN_BLOCK.match(name), _SWIN_BETWEEN.match(name)
+    if block is not None:
+        return (1, 2, 3 + int(block[2]) // _SWIN_BLOCKS_PER_LAYER, num_layers)[int(block[1])]
+    if between is not None:
+        return int(between[1]) + 1
+    return 0 if name.startswith("backbone.patch_embed.") or name in _FIRST else num_layers + 1
 
 
 def _convnext_place(name: str) -> tuple[str, int, str]:

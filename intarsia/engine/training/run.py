@@ -36,8 +36,10 @@ from intarsia.weights.file import WeightsMeta
 
 @dataclass(frozen=True)
 class Validation:
-    """What an evaluation during training needs. every: steps between two; one more is made at the end.
+    """What an evaluation during training needs.
 
+    every: steps between two; one more is made at the end. begin: the first step that may have one. changes: in their
+    order (step, every): another interval from that step on.
     persistent_workers: data workers live from the first evaluation to the end of the run. pin_memory: where there is a
     GPU, it copies batches by itself.
     """
@@ -50,6 +52,13 @@ class Validation:
     workers: int = 0
     persistent_workers: bool = True
     pin_memory: bool = True
+    begin: int = 1
+    changes: tuple[tuple[int, int], ...] = ()
+
+    def is_due(self, step: int) -> bool:
+        """Whether there is an evaluation after `step` steps, by the intervals: a function of the step alone."""
+        every = next((every for first, every in reversed(self.changes) if step >= first), self.every)
+        return step >= self.begin and step % every == 0
 
 
 @dataclass(frozen=True)

@@ -255,8 +255,9 @@ class Session:
     def _averages_statistics(self) -> bool:
         """Whether this step's statistics are used: at the end of an epoch, before an evaluation, and at the end."""
         run = self.run
-        intervals = (run.average_every, None if run.validation is None else run.validation.every)
-        return self.step == run.steps or any(every and self.step % every == 0 for every in intervals)
+        epoch_ends = run.average_every is not None and self.step % run.average_every == 0
+        evaluated = run.validation is not None and run.validation.is_due(self.step)
+        return self.step == run.steps or epoch_ends or evaluated
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -277,7 +278,7 @@ class Session:
         """Evaluate if the step says so and it was not done yet; the weights file is written if they are the best."""
         validation = self.run.validation
         last = self.step == self.run.steps
-        if validation is None or self._evaluated_at == self.step or (self.step % validation.every and not last):
+        if validation is None or self._evaluated_at == self.step or not (validation.is_due(self.step) or last):
             return
         with self._explained():
             self.log.reduced(self.step)

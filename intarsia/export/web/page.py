@@ -117,8 +117,9 @@ def steps_of(transforms: Sequence[Transform]) -> list[dict[str, Any]]:
     """
     found: list[dict[str, Any]] = []
     for step in transforms:
-        if not isinstance(step, Resizing) or step.interpolation != "bilinear":
-            how = f" ({step.interpolation})" if isinstance(step, Resizing) else ""
+        if not isinstance(step, Resizing) or (step.interpolation, step.backend) != ("bilinear", "cv2"):
+            whose = " of Pillow" if isinstance(step, Resizing) and step.backend == "pillow" else ""
+            how = f" ({step.interpolation}{whose})" if isinstance(step, Resizing) else ""
             raise ValueError(
                 f"--to web: the model's pipeline has {type(step).__name__}{how}; a page resizes as Resize, "
                 "ResizeShortestEdge and ResizeToMultiple do, bilinear, and does nothing else"

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from intarsia.contracts import PathLike
-from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.image_io import IMAGE_SUFFIXES, is_image_name
 from intarsia.data.pages import count_pages
 from intarsia.data.slices import suffix_of, without_suffix
+from intarsia.inference.inputs.remote import files_of, results_among, stands_for_many
 from intarsia.inference.outputs.manifest import ResultFinder
 from intarsia.io.folders import is_passed_over, loops, natural_order, walk_files
+from intarsia.io.stores import is_address, path_of, public
 from intarsia.io.text import as_on_disk
 
 Failure: TypeAlias = "tuple[str, str]"
@@ -34,12 +36,19 @@ Pages = Literal["first", "all"]
 class ImageFile:
     """A file and the name of what is made of it: folder below the input and stem, unique in its list ("day/0001").
 
-    page: of a file that holds several images, counted from 0; None for the first or only one.
+    page: of a file that holds several images, counted from 0; None for the first or only one. address: where the file
+    is, if that is not this machine; of `path` nothing but the names counts then.
     """
 
     path: Path
     name: str
     page: int | None = None
+    address: str = ""
+
+    @property
+    def source(self) -> PathLike:
+        """What is read: the address or the path."""
+        return self.address or self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,12 @@ class _Entry:
 
     path: Path
     relative: Path
+    address: str = ""
+
+    @property
+    def key(self) -> str:
+        """One for each file."""
+        return self.address or os.path.abspath(self.path)
 
 
 def find_images(inputs: PathLike | Sequence[PathLike], *, pages: Pages = "first", once: bool = False) -> FoundImages:
@@ -94,14 +109,16 @@ def find_images(inputs: PathLike | Sequence[PathLike], *, pages: Pages = "first"
         raise ValueError(f"not one of {len(listed)} inputs is an image; the first: {name}: {reason}")
     repeated = len(entries)
     if once:
-        entries = list({os.path.abspath(entry.path): entry for entry in reversed(entries)}.values())[::-1]
+        entries = list({entry.key: entry for entry in reversed(entries)}.values())[::-1]
     repeated -= len(entries)
     files = tuple(_paged(_named(entries), pages))
     return FoundImages(files, dict(search.skipped), tuple(failures), search.results, repeated)
 
 
 def means_many(given: PathLike) -> bool:
-    """Whether a path stands for the images of a folder or of a pattern, and not for one."""
+    """Whether a path or address stands for the images of a folder or of a pattern, and not for one."""
+    if is_address(given):
+        return stands_for_many(str(given))
     path = Path(given).expanduser()
     return os.path.isdir(path) or (glob.has_magic(str(given)) and not os.path.exists(path))
 
@@ -117,6 +134,8 @@ class _Search:
 
     def expanded(self, given: PathLike) -> list[_Entry]:
         """The images of an input."""
+        if is_address(given):
+            return self._remote(str(given))
         path = Path(given).expanduser()
         if not os.path.exists(path) and not glob.has_magic(str(path)):
             path = as_on_disk(path)
@@ -138,7 +157,7 @@ class _Search:
 
     def _images(self, given: PathLike, root: Path, found: Sequence[str]) -> list[_Entry]:
         others: Counter[str] = Counter()
-        images, results = [], 0
+        images, results = list[_Entry](), 0
         for relative in found:
             suffix = suffix_of(relative)
             if suffix not in IMAGE_SUFFIXES:
@@ -148,6 +167,22 @@ class _Search:
                 results += 1
             else:
                 images.append(_Entry(root / relative, Path(relative)))
+        return self._counted(str(given), images, others, results)
+
+    def _remote(self, address: str) -> list[_Entry]:
+        """The images of an address."""
+        found = files_of(address)
+        entries = [_Entry(Path(path_of(file.address)), Path(file.relative), file.address) for file in found]
+        if [file.address for file in found] == [address]:
+            return entries
+        results = results_among(found)
+        kept = [entry for entry in entries if entry.address not in results]
+        images = [entry for entry in kept if is_image_name(entry.path)]
+        others = Counter(suffix_of(entry.path) for entry in kept if not is_image_name(entry.path))
+        return self._counted(address, images, others, sum(is_image_name(path_of(result).name) for result in results))
+
+    def _counted(self, given: str, images: list[_Entry], others: Counter[str], results: int) -> list[_Entry]:
+        """The images, with what lies beside them taken note of. Raises ValueError if there are none."""
         if not images:
             beside = [f"{count} {suffix or 'without suffix'}" for suffix, count in others.most_common(5)]
             beside += [f"{results} that `intarsia predict` has written"] if results else []
@@ -173,17 +208,21 @@ def _matching(pattern: Path, root: Path) -> list[str]:
 
 def _named(entries: Sequence[_Entry]) -> Iterator[ImageFile]:
     """Unique names: relative to the inputs, or where that collides, to the folder that holds all; suffixes last."""
-    relative = {os.path.abspath(entry.path): entry.relative for entry in reversed(entries)}
-    names = {path: _bare(name) for path, name in relative.items()}
+    distinct = {entry.key: entry for entry in reversed(entries)}
+    names = {key: _bare(entry.relative) for key, entry in distinct.items()}
     if len(set(names.values())) < len(names):
-        common = os.path.commonpath([os.path.dirname(path) for path in names])
-        names = {path: _bare(Path(path).relative_to(common)) for path in names}
+        paths = {
+            key: os.path.abspath(os.path.join(os.sep, entry.path) if entry.address else entry.path)
+            for key, entry in distinct.items()
+        }
+        common = os.path.commonpath([os.path.dirname(path) for path in paths.values()])
+        names = {key: _bare(Path(path).relative_to(common)) for key, path in paths.items()}
     count = Counter(names.values())
     taken: Counter[str] = Counter()
     for entry in entries:
-        name = names[os.path.abspath(entry.path)]
+        name = names[entry.key]
         unique = name if count[name] == 1 else name.with_name(entry.path.name)  # only the suffix tells a.jpg from a.png
-        yield ImageFile(entry.path, numbered(unique.as_posix(), taken))
+        yield ImageFile(entry.path, numbered(unique.as_posix(), taken), address=entry.address)
 
 
 def _bare(path: Path) -> Path:
@@ -204,6 +243,8 @@ def numbered(name: str, taken: Counter[str]) -> str:
 
 def _paged(files: Iterator[ImageFile], pages: Pages) -> Iterator[ImageFile]:
     for file in files:
+        if file.address and pages == "all":
+            raise ValueError(f"{public(file.address)}: pages are counted in files of this machine: copy it here first")
         count = count_pages(file.path) if pages == "all" else 1
         if count == 1:
             yield file

@@ -31,6 +31,8 @@ from intarsia.inference.inputs.finding import (
     means_many,
     numbered,
 )
+from intarsia.inference.inputs.remote import on_disk
+from intarsia.io.stores import public
 from intarsia.terminal import Notice
 
 T = TypeVar("T")
@@ -38,6 +40,9 @@ R = TypeVar("R")
 
 AHEAD = 2
 """Images decoded while the present one is worked on."""
+
+FAR_AHEAD = 8
+"""The same of images that are fetched: a store takes its time for each, and does not mind several at once."""
 
 WARNINGS = 10
 """Files of several images that are warned of one by one."""
@@ -98,7 +103,8 @@ class ImageStream(Iterator[tuple[str, npt.NDArray[Any]]]):
             self.total = _number(images)
             named = _in_turn(images, pages)
         reading = functools.partial(_read, reader or ImageReader())  # no method: it would keep the stream alive
-        self._results = ahead(named, reading)
+        remote = isinstance(images, FoundImages) and any(file.address for file in images.files)
+        self._results = ahead(named, reading, count=FAR_AHEAD if remote else AHEAD)
 
     def __next__(self) -> tuple[str, npt.NDArray[Any]]:
         read = self.take()
@@ -129,7 +135,8 @@ class ImageStream(Iterator[tuple[str, npt.NDArray[Any]]]):
             self._note(read.shown, ValueError(str(reason).removeprefix(f"{read.name}: ")))
 
     def _note(self, name: str, reason: ValueError) -> None:
-        self.failures.append((name, str(reason).removeprefix(f"{name}: ")))
+        text = str(reason).removeprefix(f"{name}: ").removeprefix(f"{public(name)}: ")
+        self.failures.append((name, text))
 
     def _warn_of_pages(self, read: ReadImage) -> None:
         self._in_part += 1
@@ -154,16 +161,18 @@ def warn_of_pages(shown: str, count: int) -> None:
 
 def _read(reader: ImageReader, named: tuple[str, _Source]) -> ReadImage:
     name, source = named
-    image, page = (source.path, source.page) if isinstance(source, ImageFile) else (source, None)
+    image, page = (source.source, source.page) if isinstance(source, ImageFile) else (source, None)
     shown = str(image) if isinstance(image, str | Path) else name
     if isinstance(image, ValueError):
         return ReadImage(name, shown, image)
     try:
-        array = as_array(image, reader, page=page or 0)
+        if not isinstance(image, str | Path):
+            return ReadImage(name, shown, as_array(image, reader))
+        with on_disk(image) as file:
+            array = as_array(file, reader, page=page or 0)
+            return ReadImage(name, shown, array, count_pages(file) if page is None else 1)
     except ValueError as error:
         return ReadImage(name, shown, error)
-    in_part = page is None and isinstance(image, str | Path)
-    return ReadImage(name, shown, array, count_pages(Path(shown)) if in_part else 1)
 
 
 def _number(images: Iterable[ImageLike | ImageFile]) -> int | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
 from intarsia.inference.outputs.coco import CocoImage
+from intarsia.inference.outputs.manifest import MANIFEST, Manifest
+from intarsia.inference.outputs.remote_folder import RemoteFolder
 from intarsia.io.whole_files import put_in_place
 
 FIELDS = {"probs": "probabilities", "logits": "logits"}
@@ -16,6 +18,10 @@ FIELDS = {"probs": "probabilities", "logits": "logits"}
 
 OUTLINES = ("polygons", "rle")
 """Kinds that are made of the label map and write themselves: by-products, whatever fails in them."""
+
+
+JOINED = ("rle",)
+"""Kinds whose files become one of all images at the end."""
 
 
 class Fields(TypedDict):
@@ -29,10 +35,20 @@ class Fields(TypedDict):
 
 @dataclass(frozen=True)
 class ImageFiles(ABC):
-    """What predictions of one sort leave behind, in a folder. Subclasses say what is in each kind of file."""
+    """What predictions of one sort leave behind, in a folder. Subclasses say what is in each kind of file.
+
+    remote: of an object store, in whose place `folder` is; finished files are put there.
+    """
 
     folder: Path
     kinds: frozenset[str]
+    remote: RemoteFolder | None = field(default=None, kw_only=True)
+
+    def shown(self, file: Path) -> str:
+        """What messages call a file of the folder, or itself."""
+        if self.remote is None or not file.is_relative_to(self.folder):
+            return str(file)
+        return self.remote.of(file).removesuffix("/.")
 
     @property
     def least_confidence(self) -> float | None:
@@ -58,6 +74,8 @@ class ImageFiles(ABC):
 
     def finished(self, name: str) -> bool:
         """Whether all files of an image are there, and none is empty, as a crash of the machine may leave it."""
+        if self.remote is not None:
+            return all(map(self.remote.has, self.files(name).values()))
         return all(file.is_file() and file.stat().st_size > 0 for file in self.files(name).values())
 
     def write(
@@ -80,6 +98,7 @@ class ImageFiles(ABC):
                         put_in_place(aside, file)
                     else:
                         self.write_one(prediction, kind, file, image=image)
+                    self.publish(file, keep=kind in JOINED)
                 except (OSError, ValueError) as error:
                     failed.setdefault(reason_of(error), []).append(kind)
                 except Exception as error:
@@ -91,6 +110,29 @@ class ImageFiles(ABC):
                 aside.unlink(missing_ok=True)
         if failed:
             raise ValueError("; ".join(f"{', '.join(kinds)} {reason}" for reason, kinds in failed.items()))
+
+    def publish(self, file: Path, *, keep: bool = True) -> None:
+        """Put a finished file of the folder in its place, if that is an object store. keep: it is needed here, too.
+
+        Raises ValueError if that is not possible.
+        """
+        if self.remote is not None and file.is_relative_to(self.folder):
+            self.remote.send(file, keep=keep)
+
+    def discard(self, file: Path) -> None:
+        """Remove a file of the folder."""
+        if self.remote is not None and file.is_relative_to(self.folder):
+            self.remote.remove(file)
+        else:
+            file.unlink()
+
+    def claim(self, manifest: Manifest, *, overwrite: bool = False, resume: bool = False) -> None:
+        """Say in the folder whose results are to come. Raises ValueError as `Manifest.claim`."""
+        try:
+            manifest.claim(self.folder, overwrite=overwrite, resume=resume)
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(self.folder), self.shown(self.folder))) from None
+        self.publish(self.folder / MANIFEST)
 
 
 def reason_of(error: OSError | ValueError) -> str:

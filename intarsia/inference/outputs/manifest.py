@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from intarsia.data.headers import TIFF
 from intarsia.data.tiff import peek_header
 from intarsia.io.text import read_text
 from intarsia.io.whole_files import write_text
 from intarsia.visual.files import MARK, SOFTWARE
 
 MANIFEST = "intarsia.json"
-_LARGEST = 2**20
-_HEAD = 4096
+HEAD = 4096
 """Bytes of a file among which its mark stands."""
 
+_LARGEST = 2**20
 _MADE_BY = "intarsia predict"
 _ARRAYS = ("_probs.npy", "_logits.npy")
 """Endings of results that carry no mark."""
@@ -82,6 +84,22 @@ def _texts(values: Mapping[str, object]) -> dict[str, str]:
     return {str(name): str(value) for name, value in values.items()}
 
 
+def is_marked(name: str, start: Callable[[], bytes]) -> bool:
+    """Whether a file in a folder with a manifest is a result, by its name or its first `HEAD` bytes."""
+    if name == MANIFEST or name.endswith(_ARRAYS):
+        return True
+    head = start()
+    return MARK in head or (head.startswith(TIFF) and SOFTWARE.encode() in head)
+
+
+def _start(file: Path) -> bytes:
+    try:
+        with open(file, "rb") as stream:
+            return stream.read(HEAD)
+    except OSError:
+        return b""
+
+
 class ResultFinder:
     """Tells results of predictions from images. It opens files only below folders with a manifest."""
 
@@ -92,16 +110,10 @@ class ResultFinder:
         """Whether a file was written by `intarsia predict`."""
         if not self.is_claimed(file):
             return False
-        if file.name == MANIFEST or file.name.endswith(_ARRAYS):
-            return True
         if file.suffix.lower() in (".tif", ".tiff"):
             header = peek_header(file)
             return header is not None and header.software == SOFTWARE
-        try:
-            with open(file, "rb") as stream:
-                return MARK in stream.read(_HEAD)
-        except OSError:
-            return False
+        return is_marked(file.name, partial(_start, file))
 
     def is_claimed(self, file: Path) -> bool:
         """Whether a file lies in or below a folder with a manifest."""

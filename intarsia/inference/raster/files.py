@@ -169,6 +169,11 @@ def describe_layer(
         target.write_colormap(1, {**colours, int(layer.fill): (0, 0, 0, 0)})
 
 
+def with_names(path: Path) -> Path:
+    """The file beside a label file that names its values."""
+    return path.with_name(f"{path.name}.aux.xml")
+
+
 def category_names(classes: Sequence[str]) -> bytes:
     """The content of an .aux.xml file that names the values of a label file's band."""
     names = "".join(f"      <Category>{escape(name)}</Category>\n" for name in classes)

@@ -30,7 +30,7 @@ from intarsia.inference.logits.lazy import CropFlip, HeadLogits, LogitMap, Resiz
 from intarsia.inference.logits.postprocess import Postprocessed, RequestedFields
 from intarsia.inference.logits.sliding import Window, default_batch
 from intarsia.inference.predictor import Predictor
-from intarsia.inference.raster.files import LAYERS, Layer, category_names, layers_of, write_layer
+from intarsia.inference.raster.files import LAYERS, Layer, category_names, layers_of, with_names, write_layer
 from intarsia.inference.raster.resume import FinishedStrips
 from intarsia.inference.raster.windows import BlendedWindows, ColumnPanel, Tiling
 from intarsia.io.whole_files import put_in_place, write_bytes
@@ -172,7 +172,7 @@ def predict_scene(
                 classes=classes, palette=palette, multi_label=several,
             )  # fmt: skip
         derive(asides["label"])
-    write_bytes(out.with_name(f"{out.name}.aux.xml"), category_names(predictor.shown_values[0]))
+    write_bytes(with_names(out), category_names(predictor.shown_values[0]))
     for layer in reversed(layers):  # the labels last: where they are, everything is
         put_in_place(asides[layer.kind], layer.file(out))
     parts.remove()

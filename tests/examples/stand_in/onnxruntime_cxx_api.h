@@ -1,5 +1,5 @@
 // As much of onnxruntime's C++ interface as examples/onnxruntime/segment.cc calls, by names and signatures, for machines
-// without its headers. The metadata is about.json, the answer answer.bin, both in the working folder.
+// without its headers. The answer is answer.bin in the working folder.
 #pragma once
 #include <cstdint>
 #include <fstream>
@@ -24,17 +24,6 @@ struct SessionOptions {};
 struct RunOptions {
   explicit RunOptions(std::nullptr_t) {}
 };
-struct AllocatorWithDefaultOptions {};
-struct AllocatedStringPtr {
-  std::string text;
-  const char* get() const { return text.c_str(); }
-  explicit operator bool() const { return !text.empty(); }
-};
-struct ModelMetadata {
-  AllocatedStringPtr LookupCustomMetadataMapAllocated(const char*, AllocatorWithDefaultOptions&) const {
-    return {whole("about.json")};
-  }
-};
 struct MemoryInfo {
   static MemoryInfo CreateCpu(OrtAllocatorType, OrtMemType) { return {}; }
 };
@@ -51,7 +40,6 @@ struct Value {
 };
 struct Session {
   Session(Env&, const char*, const SessionOptions&) {}
-  ModelMetadata GetModelMetadata() const { return {}; }
   std::vector<Value> Run(const RunOptions&, const char* const*, const Value*, size_t, const char* const*, size_t) {
     std::vector<Value> found(1);
     found[0].data = whole("answer.bin");

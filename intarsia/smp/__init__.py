@@ -13,14 +13,18 @@ Each takes encoder_name: of that library ("resnet34", the default, "se_resnet50"
 encoder_weights: "imagenet", the weights that timm has first for the network, or None, random ones. in_channels: bands
 of the images. classes: numbers for each pixel. activation: None, since scores are logits. With aux_params the model
 gives (masks, labels), as there: `intarsia.tasks.classifying_model.ClassifyingModel`.
+
+`smp.losses` and `smp.metrics` are those of that library, too.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from intarsia.smp import losses, metrics  # noqa: F401  attributes, whose torch is loaded when they are asked for
     from intarsia.tasks.segmentation_model import SegmentationModel
 
 
@@ -97,3 +101,9 @@ def create_model(
     return _BY_NAME[arch.lower()](
         encoder_name, encoder_weights=encoder_weights, in_channels=in_channels, classes=classes, **arguments
     )
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("losses", "metrics"):
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,73 @@
+"""Graphs for torch take images of any size where parts of the network cut maps into windows, join what they permuted,
+or pool to a few cells: of a small image there is one window, and one cell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from made import Network, image
+from torch import Tensor
+
+from intarsia.backbones.swin import ShiftedWindows, WindowAttention
+from intarsia.export.contract import Contract
+from intarsia.export.deployable import Deployable
+from intarsia.export.program import exported
+from intarsia.layers.adaptive_pooling import AdaptiveAvgPool
+from intarsia.layers.levels import resize
+from intarsia.layers.norm import Norm
+from intarsia.layers.patch_embed import to_map
+from intarsia.layers.spatial_reduction_attention import SpatialReductionAttention
+
+
+class Windowed(Network):
+    """The network of the other tests with such parts in between; its map has a side of two and more."""
+
+    least_size = 8
+
+    def __init__(self) -> None:
+        super().__init__(3, 3)
+        inner = WindowAttention(8, 2, window_size=3, qkv_bias=True, qk_scale=None, dropout=0.0)
+        self.windows = ShiftedWindows(inner, window_size=3, shift=1)
+        self.coarse = SpatialReductionAttention(
+            8, 2, sr_ratio=2, bias=True, attn_dropout=0.0, dropout=0.0, norm=Norm("LN")
+        )
+        self.pools = torch.nn.ModuleList(AdaptiveAvgPool(cells) for cells in (1, 2))
+
+    def forward(self, images: Tensor) -> Tensor:
+        stem = self.first(images)
+        x = self.windows(stem.permute(0, 2, 3, 1))  # (N, h, w, C)
+        height, width = x.shape[1:3]
+        x = to_map(self.coarse(x.flatten(1, 2), height, width), height, width)
+        for pool in self.pools:
+            x = x + resize(pool(x), (height, width))
+        out: Tensor = self.decode_head(stem + x)
+        return out
+
+
+def test_a_graph_for_torch_takes_maps_of_one_window(make: Any) -> None:
+    made = make()
+    torch.manual_seed(3)
+    made.task.model = Windowed()
+    module = Deployable(made.task, made.inference, Contract("logits", "NHWC", 3), least_size=8).eval()
+    run = exported(module, for_torch=True).module()
+    for size in [(1, 1), (9, 61), (33, 80), (97, 50)]:
+        for batch in (1, 3):
+            pixels = torch.from_numpy(np.stack([image(size, seed=seed) for seed in range(batch)]))
+            with torch.no_grad():
+                (expected,), (found,) = module(pixels), run(pixels)
+            assert len(expected.argmax(1).unique()) > 1 or min(size) < 10
+            assert torch.equal(found.argmax(1), expected.argmax(1)), (size, batch)
+            torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("cells", [1, 2, 3])
+def test_means_of_cells_are_the_same_numbers_in_a_graph(cells: int) -> None:
+    x = torch.randn(2, 4, 7, 5)
+    shapes = {"x": {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}}
+    run = torch.export.export(AdaptiveAvgPool(cells), (x,), dynamic_shapes=shapes).module()
+    for size in ((7, 5), (4, 9)):
+        x = torch.randn(3, 4, *size)
+        torch.testing.assert_close(run(x), torch.nn.functional.adaptive_avg_pool2d(x, cells), atol=1e-6, rtol=0)
