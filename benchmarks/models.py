@@ -105,6 +105,13 @@ def compute_constants(model: Any) -> None:
         model.compute_constants()
 
 
+def freeze(task: Any, recipe: str) -> None:
+    """What the recipe does not train."""
+    from intarsia.tasks.freezing import Frozen
+
+    Frozen(task, [f"model.{part}" for part in recipes.frozen(recipe)])
+
+
 def training_step(task: Any, batch: Any) -> Callable[[], None]:
     import torch
 
@@ -143,10 +150,8 @@ def count(recipe: str, *, real: bool) -> dict[str, int]:
 
 def count_step(recipe: str, *, real: bool) -> dict[str, int]:
     """Bytes of a training step, without gradients of what the recipe does not train."""
-    from intarsia.tasks.freezing import Frozen
-
     with numbers(recipe, real) as task:
-        Frozen(task, [f"model.{part}" for part in recipes.frozen(recipe)])
+        freeze(task, recipe)
         batch = batch_of(task.num_classes, bands_of(recipe))
         step = training_step(task.train(), batch)
         with peak_counter([*task.parameters(), *task.buffers(), batch.images, batch.labels]) as memory:
@@ -196,6 +201,7 @@ def seconds_of(recipe: str, repeat: int) -> Seconds:
     task = task_of(recipe, "cpu")
     batch = batch_of(task.num_classes, bands_of(recipe))
     compute_constants(task.model)
+    freeze(task, recipe)
     step = training_step(task.train(), batch)
     training = fastest(step, repeat)
     task.eval()
