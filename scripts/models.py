@@ -98,9 +98,9 @@ as many.
 {missing}"""
 MEASURED = """* **time** and **step time**: of the same, measured on one machine ({machine}), as multiples of
   `segformer_mit-b0`'s. Processor time stands still while other programs have the processor, so that it depends less on
-  them than a watch does; to what is left of it, `segformer_mit-b0` was measured anew before and after each large network
-  and each few small ones. Two networks that differ by less than a tenth may have any order, and on other machines, with more
-  threads or on a GPU, ratios are others: `intarsia models profile NAME --time` measures yours."""
+  them than a watch does; to what is left of it, `segformer_mit-b0` was measured anew before and after each large
+  network and each few small ones. Two networks that differ by less than a tenth may have any order, and on other
+  machines, with more threads or on a GPU, ratios are others: `intarsia models profile NAME --time` measures yours."""
 NOT_MEASURED = (
     """* Times were not measured yet (`python benchmarks/models.py --time`, some hours of one processor core)."""
 )
