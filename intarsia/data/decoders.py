@@ -91,9 +91,10 @@ class DecodedImage:
 
 
 _UNDECODED = (
-    f"the content is damaged, or of a kind that OpenCV {cv2.__version__} does not decode (4.x reads no TIFF of "
-    "integers of 32 bits): store it as PNG or 8-bit TIFF"
+    f"the content is damaged, or of a kind that OpenCV {cv2.__version__} does not decode: store it as PNG or 8-bit TIFF"
 )
+_UNSIGNED_32 = int(cv2.__version__.partition(".")[0]) >= 5
+"""Whether OpenCV decodes TIFFs of unsigned numbers of 32 bits: its version 4 does not."""
 
 
 def cause(data: bytes, otherwise: str) -> str:
@@ -213,7 +214,7 @@ def read_tiff(data: bytes, path: str | Path, bands: Bands, max_pixels: int | Non
         return _bright(_few_bits(data, path), replace(file, bits=8))
     samples = _by_opencv(data, path, header)
     if samples is None:
-        odd = "" if header.bits in (8, 16, 32, 64) else f" of {header.bits} bits"
+        odd = f" of {header.bits} bits" if header.bits not in (8, 16, 32, 64) or header.bands == 1 else ""
         found = _read_by_rasterio(data, path, f"a TIFF with {header.bands} bands{odd}")
         return replace(found, file=replace(found.file, orientation=file.orientation))
     if header.photometric == INDEXED:
@@ -246,6 +247,8 @@ def _by_opencv(data: bytes, path: str | Path, header: TiffHeader) -> npt.NDArray
     if header.bits not in (1, 8, 10, 12, 14, 16, 32, 64) and header.photometric != INDEXED:
         return None
     if header.bits > 8 and header.photometric in (INDEXED, CMYK):
+        return None
+    if header.bits == 32 and header.kind == "unsigned" and not _UNSIGNED_32:
         return None
     if header.bands > 4 or (header.bands == 4 and header.bits <= 8) or (header.bits == 1 and header.bands > 1):
         return None

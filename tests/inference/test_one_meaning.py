@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -173,8 +172,6 @@ def seen_as_raster(path: Path, reader: ImageReader) -> tuple[np.ndarray, np.ndar
 @pytest.mark.parametrize("bands", ["rgb", "raw"])
 @pytest.mark.parametrize("name", FILES)
 def test_the_same_pixels_either_way(name: str, bands: str, tmp_path: Path) -> None:
-    if name == "unsigned_32.tif" and int(cv2.__version__.partition(".")[0]) < 5:
-        pytest.skip("OpenCV 4 decodes no TIFF of integers of 32 bits")
     path = tmp_path / name
     FILES[name](path)
     wide = (
