@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from object_store import object_store
 
 import intarsia
 from intarsia.cli.main import main
@@ -207,23 +208,12 @@ def test_in_python(weights: Path, photos: Path, store: str, web: str) -> None:
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """S3, as a stand-in on this machine speaks it: the address of a bucket."""
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    pytest.importorskip("s3fs")
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        for name, value in (
-            ("AWS_ENDPOINT_URL", f"http://{host}:{port}"), ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_DEFAULT_REGION", "us-east-1"),
-        ):  # fmt: skip
-            monkeypatch.setenv(name, value)
+    """The address of a bucket of a stand-in for S3."""
+    with object_store(monkeypatch) as store:
         bucket = f"photos{uuid.uuid4().hex}"  # the stand-in forgets nothing while this process lives
-        fsspec.filesystem("s3", skip_instance_cache=True).mkdir(bucket)
-        fsspec.filesystem("s3").clear_instance_cache()
+        store.mkdir(bucket)
+        store.clear_instance_cache()
         yield f"s3://{bucket}"
-    finally:
-        server.stop()
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from object_store import object_store
 
 from intarsia.weights import remote
 from intarsia.weights.remote import fetch_remote
@@ -79,23 +80,10 @@ def test_offline(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_an_object_store(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """S3, as a stand-in on this machine speaks it."""
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    pytest.importorskip("s3fs")
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        for name, value in (
-            ("AWS_ENDPOINT_URL", f"http://{host}:{port}"), ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_DEFAULT_REGION", "us-east-1"),
-        ):  # fmt: skip
-            monkeypatch.setenv(name, value)
+    with object_store(monkeypatch) as s3:
         content = np.random.default_rng(0).bytes(9_000_000)  # more than one block
-        s3 = fsspec.filesystem("s3", skip_instance_cache=True)
         s3.mkdir("bucket1")
         s3.pipe("bucket1/runs/first/weights.safetensors", content)
         assert locate("s3://bucket1/runs/first").path.read_bytes() == content
         with pytest.raises(ValueError, match="does not exist"):
             fetch_remote("s3://bucket1/runs/second.pth")
-    finally:
-        server.stop()
