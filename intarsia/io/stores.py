@@ -58,12 +58,13 @@ def is_address(text: PathLike) -> bool:
 def refuse_data(place: PathLike) -> None:
     """Raises ValueError for an address in the place of data that are read again and again."""
     text = str(place)
-    scheme = scheme_of(re.sub(r"^([^/]+:)/+", r"\1//", text))  # a path has one slash left
+    address = re.sub(r"^([^/]+:)/+", r"\1//", text)  # a path has one slash left
+    scheme = scheme_of(address)
     if scheme in PROTOCOLS and not os.path.exists(text):
         copy = "aws s3 sync s3://BUCKET/FOLDER FOLDER" if scheme == "s3" else "a tool of its own"
         raise ValueError(
-            f"{text}: data for training and evaluation are read from this machine, again and again: copy them first "
-            f"({copy}), packed or as tars where they are many; `intarsia predict` takes addresses"
+            f"{public(address)}: data for training and evaluation are read from this machine, again and again: copy them "
+            f"first ({copy}), packed or as tars where they are many; `intarsia predict` takes addresses"
         )
 
 

@@ -304,13 +304,13 @@ def test_data_are_on_this_machine(weights: Path, tmp_path: Path, capsys: pytest.
     """Of evaluation and training, whoever is asked; with the way out."""
     description = tmp_path / "data.yaml"
     description.write_text("root: s3://bucket/data\nclasses: [a, b]\nsplits: {val: {images: a, labels: b}}\n")
-    for words in (
-        ["eval", str(weights), "--data", "s3://bucket/data"],
-        ["eval", str(weights), "--data", str(description)],
-        ["train", "fast_scnn", "--data", "s3://bucket/data.yaml", "--out", str(tmp_path / "run")],
-        ["data", "check", "https://host/data"],
+    for words, address in (
+        (["eval", str(weights), "--data", "s3://bucket/data"], "s3://bucket/data"),
+        (["eval", str(weights), "--data", str(description)], "data.yaml:1: root: s3://bucket/data"),
+        (["train", "fast_scnn", "--data", "s3://b/data.yaml", "--out", str(tmp_path / "run")], "s3://b/data.yaml"),
+        (["data", "check", "https://host/data"], "https://host/data"),
     ):
         assert main(words) == 2
         said = " ".join(capsys.readouterr().err.split())
-        assert "data for training and evaluation are read from this machine" in said
-        assert "aws s3 sync s3://BUCKET/FOLDER FOLDER" in said or "https" in words[-1]
+        assert f"{address}: data for training and evaluation are read from this machine" in said
+        assert "aws s3 sync s3://BUCKET/FOLDER FOLDER" in said or "https" in address
