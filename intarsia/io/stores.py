@@ -63,8 +63,8 @@ def refuse_data(place: PathLike) -> None:
     if scheme in PROTOCOLS and not os.path.exists(text):
         copy = "aws s3 sync s3://BUCKET/FOLDER FOLDER" if scheme == "s3" else "a tool of its own"
         raise ValueError(
-            f"{public(address)}: data for training and evaluation are read from this machine, again and again: copy them "
-            f"first ({copy}), packed or as tars where they are many; `intarsia predict` takes addresses"
+            f"{public(address)}: data for training and evaluation are read from this machine, again and again: copy "
+            f"them first ({copy}), packed or as tars where they are many; `intarsia predict` takes addresses"
         )
 
 
