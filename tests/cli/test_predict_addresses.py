@@ -212,7 +212,6 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with object_store(monkeypatch) as store:
         bucket = f"photos{uuid.uuid4().hex}"  # the stand-in forgets nothing while this process lives
         store.mkdir(bucket)
-        store.clear_instance_cache()
         yield f"s3://{bucket}"
 
 
@@ -259,8 +258,7 @@ def test_large_files_are_put_in_one(s3: str, tmp_path: Path) -> None:
 def test_a_store_that_is_not_there(
     weights: Path, photos: Path, s3: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    fsspec.filesystem("s3").clear_instance_cache()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # before a file system was made here
     assert predict(weights, photos, "-o", f"{s3}/out") == 2
     said = " ".join(capsys.readouterr().err.split())
     assert f"{s3}/out: cannot be read: nobody answers there (AWS_ENDPOINT_URL is http://127.0.0.1:9)" in said
