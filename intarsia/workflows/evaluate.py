@@ -21,6 +21,7 @@ from intarsia.evaluation.evaluate import evaluate as run_evaluation
 from intarsia.export.task import is_exported
 from intarsia.inference.outputs.label_values import SERVERS
 from intarsia.inference.threshold import predictor_at
+from intarsia.io.cores import available_cores
 from intarsia.terminal import notices_shown, progress, say, warn
 from intarsia.visual.fonts import use_font
 from intarsia.workflows.assemble import check_dataset
@@ -278,7 +279,7 @@ def _counting(title: str, total: int, link: Link | None) -> Iterator[Callable[[i
 
 
 def _workers(request: EvaluationRequest, pipeline: Pipeline) -> int:
-    return min(2, len(pipeline)) if request.workers is None else request.workers
+    return min(2, len(pipeline), available_cores()) if request.workers is None else request.workers
 
 
 def _check(request: EvaluationRequest) -> None:
