@@ -32,9 +32,9 @@ from intarsia.data.doctor.input_values import with_values
 from intarsia.data.doctor.intensities import scaled
 from intarsia.data.doctor.layouts import Layout
 from intarsia.data.doctor.legends import find_legend
-from intarsia.data.doctor.measure import ImageFacts, Measured, combine, mean_and_std, measure_all
+from intarsia.data.doctor.measure import ImageFacts, Measured, combine, count_values, mean_and_std, measure_all
 from intarsia.data.doctor.mixed import examine_mixed
-from intarsia.data.doctor.objects import find_rule, without_objects
+from intarsia.data.doctor.objects import find_rule, numbers_of_objects, without_objects
 from intarsia.data.doctor.proposal import choose_share, propose_table, table_of_masks, table_of_shapes
 from intarsia.data.doctor.scene_layout import find_layout_or_scenes, ground_overlaps
 from intarsia.data.doctor.several_labels import with_label_sets, without_overlaps
@@ -184,7 +184,7 @@ def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
         without_objects(everything, class_of)
         notes.append(f"the label files say objects besides classes: the class is {class_of}; drop `class_of` if not")
     try:
-        table = _table(path, layout, everything)
+        table, class_of = _table(path, layout, everything, class_of)
     except ValueError as error:
         faults.problems.append(Finding("no labels", str(error)))
         faults.add(diagnose(None, measured, listings))
@@ -243,16 +243,18 @@ def _class_values(layout: Layout) -> ClassValues:
     return ClassValues(layout.masks.values if layout.masks is not None else {}, IGNORE_INDEX)
 
 
-def _table(path: Path, layout: Layout, measured: Sequence[Measured]) -> TableProposal:
-    """The proposed table, with names from a class list if there is one.
+def _table(
+    path: Path, layout: Layout, measured: Sequence[Measured], class_of: ClassOf | None
+) -> tuple[TableProposal, ClassOf | None]:
+    """The proposed table, with names from a class list if there is one; and the rule for numbers of objects.
 
     Raises:
         ValueError: no label could be read.
     """
     if layout.masks is not None:
-        return table_of_masks(layout.masks)
+        return table_of_masks(layout.masks), None
     if layout.annotated is not None:
-        return table_of_shapes(layout.annotated, measured)
+        return table_of_shapes(layout.annotated, measured), None
     encoding = read_encoding(measured)
     palette = common_palette(measured)
     pairs = [entry.pair for entry in measured]
@@ -261,7 +263,13 @@ def _table(path: Path, layout: Layout, measured: Sequence[Measured]) -> TablePro
     if legend is None:
         legend = known_numbering(path, set(encoding.counts), pairs, palette)
     encoding.warnings += unfit
-    return propose_table(measured, encoding, legend, layout.splits["train"], palette)
+    if legend is None and class_of is None:
+        class_of, said = numbers_of_objects(path, measured, layout.alternatives)
+        encoding.warnings += said
+        if class_of is not None:
+            without_objects(measured, class_of)
+            encoding.counts, palette = count_values(measured), None
+    return propose_table(measured, encoding, legend, layout.splits["train"], palette), class_of
 
 
 def _ignore_index(table: TableProposal) -> int:
