@@ -92,15 +92,6 @@ class TestSources:
             for pair in examine(tmp_path).proposal().pairs(split):
                 assert pair.image.split("/")[0] == (pair.label or "").split("/")[0]
 
-    def test_other_channels_are_told(self, tmp_path: Path):
-        for index, label in enumerate(SIX):
-            for channel in range(2):
-                save(tmp_path / f"imagesTr/case_{index:03}_{channel:04}.png", picture(index)[..., channel].copy())
-            save(tmp_path / f"labelsTr/case_{index:03}.png", label)
-        finding = one(examine(tmp_path).warnings, "images not used")
-        assert "other channels" in finding.text
-        assert len(finding.files) == 6
-
 
 class TestLists:
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

@@ -23,6 +23,7 @@ from intarsia.data.description.read import read_description
 from intarsia.data.description.splits import ShareSplit, Split, skipping
 from intarsia.data.doctor.annotated import format_of
 from intarsia.data.doctor.benchmarks import known_numbering
+from intarsia.data.doctor.channels import with_channels, without_channels
 from intarsia.data.doctor.common import common_bands, common_palette
 from intarsia.data.doctor.diagnosis import diagnose
 from intarsia.data.doctor.encodings import look_up_palettes, read_encoding
@@ -215,16 +216,30 @@ def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
     sets = with_label_sets(description, layout, everything, wish=reader.multi_label)
     if sets is not None:
         description = replace(sets.description, notes=sets.notes)
+    stacked = with_channels(description)
+    if stacked is not None:
+        description = stacked
     listings = _divided(description, listings)
-    if sets is not None or reader.multi_label is False:
-        measured = reader.measure(listings, None, description.class_values, class_of)
+    if sets is not None or stacked is not None or reader.multi_label is False:
+        measured = reader.measure(listings, _reader_of(description, listings), description.class_values, class_of)
     measured = _by_listing(listings, measured)
     description = scaled(_with_statistics(description, measured), measured)
+    if stacked is not None:
+        description = with_values(description, listings["train"])
+        faults.warnings = without_channels(faults.warnings, listings)
     faults.add(diagnose(description, measured, listings, table if sets is None else None, layout.alternatives))
     faults.add(((), tuple(ground_overlaps(path, listings))))
     faults.warnings += series_apart(description, listings)
     notes = list(description.notes)
     return _findings(path, words, description, measured, listings, layout, faults, notes)
+
+
+def _reader_of(description: DataDescription, listings: Mapping[str, Listing]) -> ImageReader | None:
+    """What reads the several images of a sample; None where it is one, of which nothing is said yet."""
+    if not description.inputs:
+        return None
+    pairs = [pair for listing in listings.values() for pair in listing.pairs]
+    return stacking(description.reader(), description.root, pairs, any_values=True)
 
 
 def _rules(layout: Layout) -> tuple[dict[str, Split], dict[str, Listing]]:
@@ -323,10 +338,7 @@ def _of_description(path: Path, description: DataDescription, reader: _Reader) -
     is_known = description.mean is not None and description.shares is not None
     if is_known and reader.limit is None and all(isinstance(rule, PackedSplit) for rule in description.splits.values()):
         reader = replace(reader, limit=MOST_PACKED)  # labels were held against the table when they were packed
-    images = description.reader()
-    if description.inputs:
-        pairs = [pair for listing in listings.values() for pair in listing.pairs]
-        images = stacking(images, description.root, pairs, any_values=True)
+    images = _reader_of(description, listings) or description.reader()
     measured = reader.measure(listings, images, description.class_values, description.class_of)
     everything = [entry for entries in measured.values() for entry in entries]
     if description.labels is not None and all(isinstance(value, tuple) for value in description.labels):
