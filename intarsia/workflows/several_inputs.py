@@ -59,7 +59,8 @@ def with_inputs(
 ) -> OpenModel:
     """The model, which reads the further images beside those found.
 
-    given: what the images were found by; what a pattern such as ``scans/*_0000.nii.gz`` states is no part of their names.
+    given: what the images were found by; what a pattern such as ``scans/*_0000.nii.gz`` states is no part of their
+    names.
 
     Raises ValueError if the model takes others, or an image has no counterpart.
     """

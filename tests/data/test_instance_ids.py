@@ -116,7 +116,8 @@ def test_few_numbers_or_as_many_everywhere_may_be_classes(tmp_path: Path, counts
 def test_named_numbers_are_classes(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("\n".join(f"kind {number}" for number in range(15)))
     found = examine(pairs(tmp_path, cells([9, 5, 14, 0, 11])))
-    assert found.proposal().class_of is None and len(found.proposal().classes) == 15
+    assert found.proposal().class_of is None
+    assert len(found.proposal().classes) == 15
 
 
 def test_colours_are_one_number() -> None:

@@ -184,10 +184,11 @@ class TestOtherAnnotations:
         ("name", "text", "what"),
         [
             ("labels/x0.txt", "0 0.5 0.5 0.1 0.1\n", "YOLO boxes"),
-            ("via.json", '{"_via_img_metadata": {}}', "VIA polygons"),
             ("Annotations/x0.xml", "<annotation><object><bndbox/></object></annotation>", "XML boxes"),
             ("areas.geojson", '{"type": "FeatureCollection", "crs": {"name": "x"}}', "GeoJSON"),
-            ("train.csv", "ImageId,EncodedPixels\nx0.jpg,1 3 10 5\n", "run-length"),
+            ("train.csv", "picture,pixels\nx0.jpg,1 3 10 5 17 2 40 1 50 1 60 2 70 1 80 1 90 1 \n", "run-length"),
+            ("all.csv", 'picture,label,points\nx0.jpg,cat,"[[1, 2], [3.5, 4], [5, 6]]"\n', "polygons in a table"),
+            ("train.parquet", "PAR1", "Parquet tables"),
             ("scan.nrrd", "x", "NRRD"),
             ("masks.zip", "x", "archives"),
         ],
@@ -212,6 +213,11 @@ class TestOtherAnnotations:
                 "areas.geojson",
                 '{"type": "FeatureCollection"}',
                 "GeoJSON outlines in pixels .*they name areas.geojson; each image needs a file of its name",
+            ),
+            (
+                "via.json",
+                '{"_via_img_metadata": {}}',
+                "VIA annotations .via.json. belong to no image .* they name none; ",
             ),
             ("labels/y7.txt", "0 0.1 0.1 0.4 0.1 0.4 0.4\n", "YOLO polygons .labels. belong to no image .*y7"),
             (

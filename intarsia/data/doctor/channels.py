@@ -102,9 +102,9 @@ def _names(root: Path, count: int) -> tuple[str, ...]:
 
 def _note(names: Sequence[str]) -> str:
     return (
-        f"each sample has {len(names)} images, {', '.join(names)}, which a number at the end of their names tells apart: "
-        "they are the bands of one, with the numbers that they have; `image: {scale: [zscore]}` takes each image less its "
-        "mean and divided by its deviation"
+        f"each sample has {len(names)} images, {', '.join(names)}, which a number at the end of their names tells "
+        "apart: they are the bands of one, with the numbers that they have; `image: {scale: [zscore]}` takes each "
+        "image less its mean and divided by its deviation"
     )
 
 

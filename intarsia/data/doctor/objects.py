@@ -59,8 +59,8 @@ def numbers_of_objects(
 
     others: folders of labels that would pair, too.
 
-    In every image they go from 1 up without holes, each is one region, and how many there are differs between images. Where
-    all images have as many, or few, they may as well be classes: they stay so, with a warning.
+    In every image they go from 1 up without holes, each is one region, and how many there are differs between images.
+    Where all images have as many, or few, they may as well be classes: they stay so, with a warning.
     """
     labels = [(entry.pair.label, entry.label.values) for entry in measured if entry.label and entry.pair.label]
     found = [(file, [v for v in values if v]) for file, values in labels if any(values)]
