@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,17 @@ class TestOtherAnnotations:
         (tmp_path / name).write_text(text)
         with pytest.raises(ValueError, match=rf"Hint: .*{what}.* are not read: "):
             examine(tmp_path)
+
+    def test_dicom_files_without_an_ending_are_told_what_they_are(self, tmp_path: Path):
+        """They were passed over as unknown files, and a segmentation beside them belonged to no image."""
+        for name in ("IM0001", "1.2.840.113619.2.5"):
+            (tmp_path / "P 1").mkdir(exist_ok=True)
+            (tmp_path / "P 1" / name).write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 200)
+        with pytest.raises(ValueError, match=r"Hint: 2 files such as P 1/\S+ are DICOM by what they hold") as caught:
+            examine(tmp_path)
+        command = str(caught.value).split("with  ")[1].splitlines()[0]
+        subprocess.run(command, shell=True, check=True)
+        assert sorted(path.name for path in (tmp_path / "P 1").iterdir()) == ["1.2.840.113619.2.5.dcm", "IM0001.dcm"]
 
     @pytest.mark.parametrize(
         ("name", "text", "what"),
