@@ -252,5 +252,5 @@ def test_scans_of_one_patient_are_no_labels_of_anothers(tmp_path: Path) -> None:
     for patient in range(3):
         for number in range(3):
             save(tmp_path / f"P{patient}/CT/I{number}.dcm", greys(30, 20), RescaleSlope=1, RescaleIntercept=-1024)
-    with pytest.raises(ValueError, match="no image in .* has a label file"):
+    with pytest.raises(ValueError, match=r"no image in .* has a label file"):
         examine(tmp_path)

@@ -59,10 +59,10 @@ def _dicom_without_ending(root: Path, others: Sequence[str]) -> list[str]:
     bare = [path for path in others if not re.search(r"\.[A-Za-z]\w*$", PurePosixPath(path).name)]
     if not bare or not all(_is_dicom(root / path) for path in bare[:: max(1, len(bare) // _LOOKED_AT)]):
         return []
+    command = f"find {shlex.quote(str(root))} -type f ! -name '*.[A-Za-z]*' -exec mv {{}} {{}}.dcm \\;"
     return [
         f"Hint: {len(bare)} files such as {bare[0]} are DICOM by what they hold, and images are known by their names: "
-        f"let them end in .dcm, with  find {shlex.quote(str(root))} -type f ! -name '*.[A-Za-z]*' -exec mv {{}} {{}}.dcm "
-        "\\;"
+        f"let them end in .dcm, with  {command}"
     ]
 
 
@@ -88,8 +88,8 @@ def _hints(root: Path, images: Sequence[str], others: Sequence[str]) -> list[str
             first, second = (next(iter(group.files.values()))[0] for group in (one, two))
             if first[1] == second[1]:
                 hints.append(
-                    f"Hint: {one.shown()} and {two.shown()} hold {one.count} images each by the same names, but neither "
-                    "looks like labels of the other; if one is, call its folder labels."
+                    f"Hint: {one.shown()} and {two.shown()} hold {one.count} images each by the same names, but "
+                    "neither looks like labels of the other; if one is, call its folder labels."
                 )
                 continue
             hints.append(
