@@ -7,6 +7,7 @@ file is whole, and how large, has been looked at before (`data/headers.py`).
 from __future__ import annotations
 
 import io
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -60,6 +61,7 @@ _ROLES = {1: (GREY,), 2: (GREY, ALPHA), 3: RGB, 4: (*RGB, ALPHA)}
 if "OPENCV_LOG_LEVEL" not in os.environ:
     # What it would say of damaged files, naming none, is said by the errors of these modules.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # likewise, unless the program listens to it
 
 
 @dataclass(frozen=True, slots=True, eq=False)

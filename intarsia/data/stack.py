@@ -18,6 +18,7 @@ import numpy.typing as npt
 from intarsia.data.bands import RGB
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.image_spec import ImageSpec, InputSpec
+from intarsia.data.value_range import Scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,13 +26,15 @@ class Stack:
     """Reads the images of one place by the path of the first of them.
 
     inputs: in the order of the bands. partners: path of the first image -> paths of the others. any_values: take files
-    of any values, as those of a training; else such as `inputs` say, as a trained model does.
+    of any values, as those of a training; else such as `inputs` say, as a trained model does. scale: of all bands
+    together, of each image those that are its own.
     """
 
     inputs: tuple[InputSpec, ...]
     partners: Mapping[str, tuple[str, ...]]
     any_values: bool = False
     max_pixels: int | None = None
+    scale: Scale | None = None
 
     def read(self, path: str | Path, *, page: int = 0) -> npt.NDArray[Any]:
         """The image (H, W, C). page: of the first, if it is a file of several.
@@ -50,7 +53,7 @@ class Stack:
     @property
     def says(self) -> str:
         """All that an image depends on besides its files."""
-        return repr((self.inputs, self.any_values, self.max_pixels))
+        return repr((self.inputs, self.any_values, self.max_pixels, self.scale))
 
     def files(self, path: str | Path) -> tuple[str, ...]:
         """The other files of the image, as far as they are known."""
@@ -58,7 +61,9 @@ class Stack:
 
     def _reader(self, number: int) -> ImageReader:
         one = self.inputs[number]
-        spec = ImageSpec(one.bands, one.channels, one.names, None if self.any_values else one.values)
+        before = sum(other.channels for other in self.inputs[:number])
+        scale = None if self.scale is None else self.scale.of_bands(before, before + one.channels)
+        spec = ImageSpec(one.bands, one.channels, one.names, None if self.any_values else one.values, scale)
         return ImageReader(spec, max_pixels=self.max_pixels)
 
 

@@ -206,6 +206,12 @@ class Scale:
         ]
         return Scale(tuple(low for low, _ in ends), tuple(high for _, high in ends))
 
+    def of_bands(self, begin: int, end: int) -> Scale:
+        """The scale of some of the bands that this is for, of [begin, end)."""
+        if len(self.low) <= 1:
+            return self
+        return Scale(self.low[begin:end], self.high[begin:end], self.kind)
+
     def check_channels(self, channels: int) -> None:
         """Raises ValueError if there are pairs for another number of channels."""
         paired = self.kind in ("linear", "percentiles", "clip")

@@ -125,7 +125,7 @@ def predict(request: PredictRequest) -> bool:
         model = _opened(request, "cpu" if names else request.device, inside=given.kind not in ("raster", "rasters"))
         for note in model.notes:
             say(f"note: {note}")
-        model = with_inputs(model, given.found, others)
+        model = with_inputs(model, given.found, others, inputs)
         if request.threshold is None and (note := kept_note(model.spec, model.meta)):
             say(f"note: {note} (--threshold changes it)")
         predictor = model.predictor(augment=request.augment is not None)

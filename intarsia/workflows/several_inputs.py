@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from intarsia.contracts import PathLike
 from intarsia.data.description.pairing import MaskRule, Source, matching_images
 from intarsia.data.image_spec import InputSpec
+from intarsia.data.orientation import Axis
+from intarsia.data.slices import count_slices, is_volume, slice_paths, stem_of
 from intarsia.data.stack import Stack, key_of
 from intarsia.inference.inputs.finding import FoundImages, ImageFile
 from intarsia.io.folders import folders_of
@@ -52,8 +54,13 @@ def by_subfolders(
     return [str(folder / names[0])], {name: folder / name for name in names[1:]}
 
 
-def with_inputs(model: OpenModel, found: FoundImages | None, others: dict[str, Path]) -> OpenModel:
+def with_inputs(
+    model: OpenModel, found: FoundImages | None, others: dict[str, Path], given: Sequence[str] = ()
+) -> OpenModel:
     """The model, which reads the further images beside those found.
+
+    given: what the images were found by; what a pattern such as ``scans/*_0000.nii.gz`` states is no part of their
+    names.
 
     Raises ValueError if the model takes others, or an image has no counterpart.
     """
@@ -80,9 +87,27 @@ def with_inputs(model: OpenModel, found: FoundImages | None, others: dict[str, P
     if paged is not None:
         raise ValueError(f"{paged.path}: --pages all is for one image; there is one of {', '.join(others)} for a file")
     tables = [_Files(others[name], spec) for name, spec in zip(names[1:], inputs[1:], strict=True)]
-    partners = {key_of(file.path): tuple(table.of(file) for table in tables) for file in found.files}
-    stack = Stack(inputs, partners, any_values=scale is not None, max_pixels=model.reader.max_pixels)
+    own = _pattern(given)
+    partners: dict[str, tuple[str, ...]] = {}
+    for file in found.files:
+        partners |= _slices(file.path, tuple(table.of(file, own) for table in tables), model.reader.spec.slices or "z")
+    stack = Stack(inputs, partners, scale is not None, model.reader.max_pixels, model.reader.spec.scale)
     return replace(model, reader=replace(model.reader, stack=stack))
+
+
+def _pattern(given: Sequence[str]) -> MaskRule | None:
+    """The pattern by which all images were found, if it has one * in the names of files; None otherwise."""
+    name = PurePosixPath(given[0].replace("\\", "/")).name if len(given) == 1 else ""
+    return MaskRule.parse("", given[0]) if name.count("*") == 1 else None
+
+
+def _slices(path: Path, others: tuple[str, ...], axis: str) -> dict[str, tuple[str, ...]]:
+    """The other files of an image; of a volume those of each slice."""
+    if not is_volume(path):
+        return {key_of(path): others}
+    count = count_slices(path, cast("Axis", axis))
+    columns = [slice_paths(file, axis, count) for file in (key_of(path), *others)]
+    return {own: tuple(rest) for own, *rest in zip(*columns, strict=True)}
 
 
 class _Files:
@@ -103,13 +128,18 @@ class _Files:
             for keys, path in matching_images(root, source):
                 self._paths.setdefault("/".join(keys), str(root / path))
 
-    def of(self, file: ImageFile) -> str:
-        """The image that belongs to one of the first kind: of its name below the input, or else of its stem."""
+    def of(self, file: ImageFile, own: MaskRule | None) -> str:
+        """The image that belongs to one of the first kind: of its name below the input, or else of its stem.
+
+        own: the pattern of the first kind, which may state a part of its names.
+        """
         if self._file is not None:
             return str(self._file)
-        names = (PurePosixPath(file.name).as_posix(), file.path.stem)
+        names = [PurePosixPath(file.name).as_posix(), stem_of(file.path)]
+        if own is not None and file.path.name.endswith(own.suffix):
+            names.insert(0, file.path.name[len(own.prefix) : len(file.path.name) - len(own.suffix)])
         found = next((self._paths[name] for name in names if name in self._paths), None)
         if found is None:
-            raise ValueError(f"{file.path} has no {self.name}: there is no {self.rule.prefix}{file.path.stem}"
+            raise ValueError(f"{file.path} has no {self.name}: there is no {self.rule.prefix}{names[0]}"
                              f"{self.rule.suffix or '.*'} in {self.rule.folder}")  # fmt: skip
         return found

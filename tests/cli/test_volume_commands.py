@@ -95,3 +95,21 @@ def test_labels_of_slices_are_converted(run: Path, tmp_path: Path) -> None:
         for index in range(len(own)):
             assert np.array_equal(own.load(index).label, other.load(index).label)
             assert np.array_equal(own.load(index).image, other.load(index).image)
+
+
+def test_volumes_of_several_channels_are_predicted_by_their_patterns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = scans(tmp_path / "data")
+    for file in sorted((root / "images").iterdir()):
+        for channel in ("_0000.nii", "_0001.nii"):
+            file.with_name(file.name.replace(".nii", channel)).write_bytes(file.read_bytes())
+        file.unlink()
+    words = ["train", "fast_scnn", "--data", str(root), "--out", str(tmp_path / "run"), "--for", "1 steps"]
+    assert main([*words, "--batch", "2", "--crop", "32", "32", "--workers", "0", "--device", "cpu"]) == 0
+    capsys.readouterr()
+    images, other = f"{root}/images/*_0000.nii.gz", f"channel_1={root}/images/*_0001.nii.gz"
+    words = ["predict", str(tmp_path / "run"), images, "--input", other, "-o", str(tmp_path / "out"), "--device", "cpu"]
+    assert main(words) == 0
+    assert "3 of 3 volumes, slices along z" in capsys.readouterr().err
+    assert nib.load(tmp_path / "out/case1_0000.nii.gz").shape == nib.load(root / "labels/case1.nii.gz").shape

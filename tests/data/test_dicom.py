@@ -245,3 +245,12 @@ def test_the_window_of_most_headers_is_proposed_where_it_is_no_ct(tmp_path: Path
     description = examine(series(tmp_path, modality="MR", WindowCenter=60, WindowWidth=201)).proposal()
     assert description.scale == (-40.5, 159.5)
     assert any("files' headers" in note for note in description.notes)
+
+
+def test_scans_of_one_patient_are_no_labels_of_anothers(tmp_path: Path) -> None:
+    """Series whose files have the same names were paired, and Hounsfield units learned as classes."""
+    for patient in range(3):
+        for number in range(3):
+            save(tmp_path / f"P{patient}/CT/I{number}.dcm", greys(30, 20), RescaleSlope=1, RescaleIntercept=-1024)
+    with pytest.raises(ValueError, match=r"no image in .* has a label file"):
+        examine(tmp_path)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -176,3 +178,10 @@ def test_missing_files_and_folders(tmp_path):
         read_image(tmp_path / "nothing.png")
     with pytest.raises(ValueError, match="is a folder"):
         read_image(tmp_path)
+
+
+def test_pillow_says_nothing_of_bands_that_it_cannot_read() -> None:
+    """It printed a line for each multispectral TIFF, which is read by rasterio."""
+    program = "import logging, intarsia.data.image_io; logging.getLogger('PIL.TiffImagePlugin').error('More samples')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stderr == b""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from painted import SIZE, picture, save
+from painted import SIZE, one, pairs, picture, save
 
 from intarsia.data.description.read import read_description
 from intarsia.data.description.write import write_description
@@ -75,6 +75,49 @@ def test_numbers_that_are_something_else_stay(tmp_path: Path, label) -> None:
         save(tmp_path / f"masks/x{index}.png", label(index).astype(np.uint16))
     description = examine(tmp_path).description
     assert description is None or description.class_of is None
+
+
+def cells(counts: list[int]) -> list[np.ndarray]:
+    """Label files of 16 bits with so many cells each, numbered from 1."""
+    labels = []
+    for seed, count in enumerate(counts):
+        label = np.zeros(SIZE, np.uint16)
+        for number, place in enumerate(np.random.default_rng(seed).permutation(24)[:count], 1):
+            label[place // 6 * 12 + 2 :, place % 6 * 10 + 1 :][:8, :7] = number
+        labels.append(label)
+    return labels
+
+
+def test_numbers_of_objects_alone_are_one_class(tmp_path: Path) -> None:
+    """As Cellpose and StarDist have them: each number was a class of its own, with no word about it."""
+    labels = cells([9, 5, 14, 0, 11])
+    findings = examine(pairs(tmp_path / "data", labels))
+    description = findings.proposal()
+    assert str(description.class_of) == "value > 0"
+    assert dict(description.labels or {}) == {0: "background", 1: "foreground"}
+    assert "up to 14 in an image" in one(findings.warnings, "instance numbers").text
+    write_description(description, tmp_path / "data.yaml")
+    again = read_description(tmp_path / "data.yaml")
+    assert again == description
+    for split in again.splits:
+        dataset = again.dataset(split)
+        for index in range(len(dataset)):
+            label = labels[int(dataset.name(index)[-1])]
+            assert np.array_equal(dataset.load(index).label, label > 0)
+
+
+@pytest.mark.parametrize("counts", [[5, 4, 3, 5], [12, 12, 12]])
+def test_few_numbers_or_as_many_everywhere_may_be_classes(tmp_path: Path, counts) -> None:
+    findings = examine(pairs(tmp_path, cells(counts)))
+    assert findings.proposal().class_of is None
+    assert 'class_of: "value > 0"' in one(findings.warnings, "instance numbers").advice
+
+
+def test_named_numbers_are_classes(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("\n".join(f"kind {number}" for number in range(15)))
+    found = examine(pairs(tmp_path, cells([9, 5, 14, 0, 11])))
+    assert found.proposal().class_of is None
+    assert len(found.proposal().classes) == 15
 
 
 def test_colours_are_one_number() -> None:

@@ -6,6 +6,7 @@ import os
 import string
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -372,3 +373,19 @@ def test_a_wildcard_stands_for_the_same_folder_on_both_sides(tmp_path: Path):
 
 def test_suffixes_cover_what_can_be_read():
     assert {".jpg", ".png", ".tif", ".npy"} <= set(IMAGE_SUFFIXES)
+
+
+@pytest.mark.parametrize("kind", ["nii.gz", "npy"])
+def test_images_are_no_labels_of_other_images_of_the_same_names(tmp_path: Path, kind: str) -> None:
+    """Two patients whose files are called alike: the scans of one were taken for the labels of the other's."""
+    for patient in range(2):
+        (tmp_path / f"P{patient}/CT").mkdir(parents=True)
+        for number in range(3):
+            pixels = np.random.default_rng((patient, number)).normal(100, 30, (24, 20, 2)).astype(np.int16)
+            file = tmp_path / f"P{patient}/CT/I{number}.{kind}"
+            if kind == "npy":
+                np.save(file, pixels[:, :, 0])
+            else:
+                nibabel.save(nibabel.Nifti1Image(pixels, np.eye(4)), file)
+    with pytest.raises(LayoutError, match="P0/CT and P1/CT hold 3 images each by the same names"):
+        find_layout(tmp_path)

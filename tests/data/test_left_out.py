@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -91,15 +92,6 @@ class TestSources:
         for split in examine(tmp_path).proposal().splits:
             for pair in examine(tmp_path).proposal().pairs(split):
                 assert pair.image.split("/")[0] == (pair.label or "").split("/")[0]
-
-    def test_other_channels_are_told(self, tmp_path: Path):
-        for index, label in enumerate(SIX):
-            for channel in range(2):
-                save(tmp_path / f"imagesTr/case_{index:03}_{channel:04}.png", picture(index)[..., channel].copy())
-            save(tmp_path / f"labelsTr/case_{index:03}.png", label)
-        finding = one(examine(tmp_path).warnings, "images not used")
-        assert "other channels" in finding.text
-        assert len(finding.files) == 6
 
 
 class TestLists:
@@ -193,10 +185,11 @@ class TestOtherAnnotations:
         ("name", "text", "what"),
         [
             ("labels/x0.txt", "0 0.5 0.5 0.1 0.1\n", "YOLO boxes"),
-            ("via.json", '{"_via_img_metadata": {}}', "VIA polygons"),
             ("Annotations/x0.xml", "<annotation><object><bndbox/></object></annotation>", "XML boxes"),
             ("areas.geojson", '{"type": "FeatureCollection", "crs": {"name": "x"}}', "GeoJSON"),
-            ("train.csv", "ImageId,EncodedPixels\nx0.jpg,1 3 10 5\n", "run-length"),
+            ("train.csv", "picture,pixels\nx0.jpg,1 3 10 5 17 2 40 1 50 1 60 2 70 1 80 1 90 1 \n", "run-length"),
+            ("all.csv", 'picture,label,points\nx0.jpg,cat,"[[1, 2], [3.5, 4], [5, 6]]"\n', "polygons in a table"),
+            ("train.parquet", "PAR1", "Parquet tables"),
             ("scan.nrrd", "x", "NRRD"),
             ("masks.zip", "x", "archives"),
         ],
@@ -208,6 +201,17 @@ class TestOtherAnnotations:
         (tmp_path / name).write_text(text)
         with pytest.raises(ValueError, match=rf"Hint: .*{what}.* are not read: "):
             examine(tmp_path)
+
+    def test_dicom_files_without_an_ending_are_told_what_they_are(self, tmp_path: Path):
+        """They were passed over as unknown files, and a segmentation beside them belonged to no image."""
+        for name in ("IM0001", "1.2.840.113619.2.5"):
+            (tmp_path / "P 1").mkdir(exist_ok=True)
+            (tmp_path / "P 1" / name).write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 200)
+        with pytest.raises(ValueError, match=r"Hint: 2 files such as P 1/\S+ are DICOM by what they hold") as caught:
+            examine(tmp_path)
+        command = str(caught.value).split("with  ")[1].splitlines()[0]
+        subprocess.run(command, shell=True, check=True)
+        assert sorted(path.name for path in (tmp_path / "P 1").iterdir()) == ["1.2.840.113619.2.5.dcm", "IM0001.dcm"]
 
     @pytest.mark.parametrize(
         ("name", "text", "what"),
@@ -221,6 +225,11 @@ class TestOtherAnnotations:
                 "areas.geojson",
                 '{"type": "FeatureCollection"}',
                 "GeoJSON outlines in pixels .*they name areas.geojson; each image needs a file of its name",
+            ),
+            (
+                "via.json",
+                '{"_via_img_metadata": {}}',
+                "VIA annotations .via.json. belong to no image .* they name none; ",
             ),
             ("labels/y7.txt", "0 0.1 0.1 0.4 0.1 0.4 0.4\n", "YOLO polygons .labels. belong to no image .*y7"),
             (

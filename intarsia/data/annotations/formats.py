@@ -8,6 +8,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+from intarsia.data.annotations.cityscapes_polygons import CityscapesPolygons
 from intarsia.data.annotations.coco import Coco
 from intarsia.data.annotations.coco_panoptic import CocoPanoptic
 from intarsia.data.annotations.cvat import Cvat
@@ -16,8 +17,10 @@ from intarsia.data.annotations.geojson import GeoJson
 from intarsia.data.annotations.label_studio import LabelStudio
 from intarsia.data.annotations.labelme import LabelMe
 from intarsia.data.annotations.object_masks import ObjectMasks
+from intarsia.data.annotations.rle_csv import RleCsv, RleCsvRows
 from intarsia.data.annotations.source import AnnotationSource, Format, Opened
 from intarsia.data.annotations.supervisely import Supervisely
+from intarsia.data.annotations.via import Via, ViaCsv
 from intarsia.data.annotations.yolo import Yolo
 
 FORMATS: dict[str, Format] = {
@@ -33,6 +36,11 @@ FORMATS: dict[str, Format] = {
         ObjectMasks(),
         DicomSeg(),
         GeoJson(),
+        Via(),
+        ViaCsv(),
+        CityscapesPolygons(),
+        RleCsv(),
+        RleCsvRows(),
     )
 }
 

@@ -64,4 +64,4 @@ def stacking(reader: ImageReader, root: Path, pairs: Sequence[Pair], *, any_valu
             "description's splits; its images are other ones"
         )
     partners = {key_of(root / pair.image): tuple(str(root / file) for file in pair.partners) for pair in pairs}
-    return replace(reader, stack=Stack(inputs, partners, any_values, reader.max_pixels))
+    return replace(reader, stack=Stack(inputs, partners, any_values, reader.max_pixels, reader.spec.scale))

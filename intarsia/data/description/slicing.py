@@ -41,10 +41,13 @@ def _slices(root: Path, pair: Pair, source: Source) -> Iterator[Pair]:
         count = 1
     names = zip(*(slice_paths(path, axis, count) for path in (pair.image, pair.name)), strict=True)
     labels = None if pair.label is None else slice_paths(pair.label, axis, count)
+    partners = [slice_paths(path, axis, count) for path in pair.partners]
     kept = _kept(root, pair, axis, count) if source.empty_slices == "skip" else [True] * count
     for number, (image, name) in enumerate(names):
         if kept[number]:
-            yield replace(pair, name=name, image=image, label=None if labels is None else labels[number])
+            label = None if labels is None else labels[number]
+            others = tuple(files[number] for files in partners)
+            yield replace(pair, name=name, image=image, label=label, partners=others)
 
 
 def _kept(root: Path, pair: Pair, axis: Axis, count: int) -> tuple[bool, ...] | list[bool]:

@@ -88,7 +88,7 @@ def find_annotated(root: Path, images: Sequence[str], others: Sequence[str]) -> 
             advice = _GEOJSON_ADVICE if source.format == "geojson" else "put the images beside them"
             hints.append(
                 f"Hint: {FORMATS[source.format].title} ({source.path}) belong to no image that is here: they name "
-                f"{some(keys, 3)}; {advice}."
+                f"{some(keys, 3) if keys else 'none'}; {advice}."
             )
         else:
             by_format[source.format] += _by_subset(source, opened, folder)
@@ -121,11 +121,11 @@ def _pictures(root: Path, found: SplitRules, images: Sequence[str]) -> Sequence[
 
 
 def _recognised(root: Path, others: Sequence[str]) -> Iterable[AnnotationSource]:
-    """Files of annotations, and folders of them, by a look at their beginnings."""
+    """Files of annotations, and folders of them, by a look at their beginnings; no examples of a submission."""
     folders: dict[tuple[str, str], list[str]] = defaultdict(list)
     for path in others:
         pure = PurePosixPath(path)
-        if pure.suffix.lower() in _SUFFIXES:
+        if pure.suffix.lower() in _SUFFIXES and "submission" not in pure.stem.lower():
             folders[pure.parent.as_posix(), pure.suffix.lower()].append(path)
     for (folder, suffix), paths in folders.items():
         looked = paths if len(paths) <= _SINGLE_FILES else paths[:: max(1, len(paths) // _SINGLE_FILES)]
@@ -335,6 +335,12 @@ def _say(
 ) -> None:
     titles = sorted({FORMATS[entry.source.format].title for entry in kept})
     found.notes.append(f"the labels are drawn from {', '.join(titles)}: {some([entry.source.path for entry in kept])}")
+    if any(entry.source.format == "rle_csv" for entry in kept):
+        found.notes.append(
+            "runs are counted down the columns or along the rows, as the runs of images that are not square say; in "
+            "square ones down the columns: look at them (intarsia data show), and write `format: rle_csv_rows` if that "
+            "is wrong"
+        )
     unused = [name for name in stand if name not in used]
     if unused:
         found.notes.append(f"no shape has the classes {some(unused)}; they are left out")

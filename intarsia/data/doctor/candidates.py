@@ -17,7 +17,8 @@ from PIL import Image
 
 from intarsia.data.doctor.affixes import Affixes, AffixPair, File, at_separators, joined, propose
 from intarsia.data.doctor.folders import Group, Role, role_of
-from intarsia.data.slices import stem_of
+from intarsia.data.image_io import decode_image
+from intarsia.data.slices import count_slices, is_volume, slice_paths, stem_of
 
 LABEL_TIERS: dict[Role, int] = {"label": 0, "none": 1, "colour": 2, "instance": 3, "prediction": 4, "image": 5}
 IMAGE_ROLES: tuple[Role, ...] = ("image", "none", "colour")
@@ -204,16 +205,17 @@ def _union(template: tuple[str, ...], groups: Sequence[Group]) -> Group:
 
 def _is_label_of(root: Path, images: Group, labels: Group) -> bool:
     """Whether one look at a file of each says which is the label, for folders whose names say nothing."""
-    return 2 * _variety(root, labels) <= _variety(root, images)
+    own, other = _variety(root, images), _variety(root, labels)
+    return own is not None and other is not None and 2 * other <= own
 
 
-def _variety(root: Path, group: Group) -> int:
-    """Distinct colours in the first file; one-bit and palette files count as labels."""
+def _variety(root: Path, group: Group) -> int | None:
+    """Distinct colours or numbers in the first file; one-bit and palette files count as labels. None: unreadable."""
     split, files = next(iter(group.files.items()))
     below, stem, extension = files[0]
     path = root / group.folder(split) / below / f"{stem}{extension}"
     if not path.is_file():  # a pipe or a device might never end
-        return 0
+        return None
     try:
         with Image.open(path) as image:
             if image.mode in ("1", "P"):
@@ -221,5 +223,15 @@ def _variety(root: Path, group: Group) -> int:
             side = min(image.width, _LOOKED_AT), min(image.height, _LOOKED_AT)
             pixels = np.asarray(image.crop((0, 0, *side)).convert("RGB"), dtype=np.int32)
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError):
-        return 0
+        return _variety_of_numbers(path)
     return int(np.unique(pixels[:, :, 0] << 16 | pixels[:, :, 1] << 8 | pixels[:, :, 2]).size)
+
+
+def _variety_of_numbers(path: Path) -> int | None:
+    """Likewise of what Pillow does not read: DICOM, arrays, the middle slice of a volume."""
+    try:
+        middle = slice_paths(str(path), "z", count := count_slices(path, "z"))[count // 2] if is_volume(path) else path
+        samples = decode_image(middle).samples[:_LOOKED_AT, :_LOOKED_AT]
+    except ValueError:
+        return None
+    return len(np.unique(samples.reshape(-1, samples.shape[2]), axis=0))

@@ -23,6 +23,7 @@ from intarsia.data.description.read import read_description
 from intarsia.data.description.splits import ShareSplit, Split, skipping
 from intarsia.data.doctor.annotated import format_of
 from intarsia.data.doctor.benchmarks import known_numbering
+from intarsia.data.doctor.channels import with_channels, without_channels
 from intarsia.data.doctor.common import common_bands, common_palette
 from intarsia.data.doctor.diagnosis import diagnose
 from intarsia.data.doctor.encodings import look_up_palettes, read_encoding
@@ -32,9 +33,9 @@ from intarsia.data.doctor.input_values import with_values
 from intarsia.data.doctor.intensities import scaled
 from intarsia.data.doctor.layouts import Layout
 from intarsia.data.doctor.legends import find_legend
-from intarsia.data.doctor.measure import ImageFacts, Measured, combine, mean_and_std, measure_all
+from intarsia.data.doctor.measure import ImageFacts, Measured, combine, count_values, mean_and_std, measure_all
 from intarsia.data.doctor.mixed import examine_mixed
-from intarsia.data.doctor.objects import find_rule, without_objects
+from intarsia.data.doctor.objects import find_rule, numbers_of_objects, without_objects
 from intarsia.data.doctor.proposal import choose_share, propose_table, table_of_masks, table_of_shapes
 from intarsia.data.doctor.scene_layout import find_layout_or_scenes, ground_overlaps
 from intarsia.data.doctor.several_labels import with_label_sets, without_overlaps
@@ -184,7 +185,7 @@ def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
         without_objects(everything, class_of)
         notes.append(f"the label files say objects besides classes: the class is {class_of}; drop `class_of` if not")
     try:
-        table = _table(path, layout, everything)
+        table, class_of = _table(path, layout, everything, class_of)
     except ValueError as error:
         faults.problems.append(Finding("no labels", str(error)))
         faults.add(diagnose(None, measured, listings))
@@ -215,16 +216,30 @@ def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
     sets = with_label_sets(description, layout, everything, wish=reader.multi_label)
     if sets is not None:
         description = replace(sets.description, notes=sets.notes)
+    stacked = with_channels(description)
+    if stacked is not None:
+        description = stacked
     listings = _divided(description, listings)
-    if sets is not None or reader.multi_label is False:
-        measured = reader.measure(listings, None, description.class_values, class_of)
+    if sets is not None or stacked is not None or reader.multi_label is False:
+        measured = reader.measure(listings, _reader_of(description, listings), description.class_values, class_of)
     measured = _by_listing(listings, measured)
     description = scaled(_with_statistics(description, measured), measured)
+    if stacked is not None:
+        description = with_values(description, listings["train"])
+        faults.warnings = without_channels(faults.warnings, listings)
     faults.add(diagnose(description, measured, listings, table if sets is None else None, layout.alternatives))
     faults.add(((), tuple(ground_overlaps(path, listings))))
     faults.warnings += series_apart(description, listings)
     notes = list(description.notes)
     return _findings(path, words, description, measured, listings, layout, faults, notes)
+
+
+def _reader_of(description: DataDescription, listings: Mapping[str, Listing]) -> ImageReader | None:
+    """What reads the several images of a sample; None where it is one, of which nothing is said yet."""
+    if not description.inputs:
+        return None
+    pairs = [pair for listing in listings.values() for pair in listing.pairs]
+    return stacking(description.reader(), description.root, pairs, any_values=True)
 
 
 def _rules(layout: Layout) -> tuple[dict[str, Split], dict[str, Listing]]:
@@ -243,16 +258,18 @@ def _class_values(layout: Layout) -> ClassValues:
     return ClassValues(layout.masks.values if layout.masks is not None else {}, IGNORE_INDEX)
 
 
-def _table(path: Path, layout: Layout, measured: Sequence[Measured]) -> TableProposal:
-    """The proposed table, with names from a class list if there is one.
+def _table(
+    path: Path, layout: Layout, measured: Sequence[Measured], class_of: ClassOf | None
+) -> tuple[TableProposal, ClassOf | None]:
+    """The proposed table, with names from a class list if there is one; and the rule for numbers of objects.
 
     Raises:
         ValueError: no label could be read.
     """
     if layout.masks is not None:
-        return table_of_masks(layout.masks)
+        return table_of_masks(layout.masks), None
     if layout.annotated is not None:
-        return table_of_shapes(layout.annotated, measured)
+        return table_of_shapes(layout.annotated, measured), None
     encoding = read_encoding(measured)
     palette = common_palette(measured)
     pairs = [entry.pair for entry in measured]
@@ -261,7 +278,13 @@ def _table(path: Path, layout: Layout, measured: Sequence[Measured]) -> TablePro
     if legend is None:
         legend = known_numbering(path, set(encoding.counts), pairs, palette)
     encoding.warnings += unfit
-    return propose_table(measured, encoding, legend, layout.splits["train"], palette)
+    if legend is None and class_of is None:
+        class_of, said = numbers_of_objects(path, measured, layout.alternatives)
+        encoding.warnings += said
+        if class_of is not None:
+            without_objects(measured, class_of)
+            encoding.counts, palette = count_values(measured), None
+    return propose_table(measured, encoding, legend, layout.splits["train"], palette), class_of
 
 
 def _ignore_index(table: TableProposal) -> int:
@@ -315,10 +338,7 @@ def _of_description(path: Path, description: DataDescription, reader: _Reader) -
     is_known = description.mean is not None and description.shares is not None
     if is_known and reader.limit is None and all(isinstance(rule, PackedSplit) for rule in description.splits.values()):
         reader = replace(reader, limit=MOST_PACKED)  # labels were held against the table when they were packed
-    images = description.reader()
-    if description.inputs:
-        pairs = [pair for listing in listings.values() for pair in listing.pairs]
-        images = stacking(images, description.root, pairs, any_values=True)
+    images = _reader_of(description, listings) or description.reader()
     measured = reader.measure(listings, images, description.class_values, description.class_of)
     everything = [entry for entries in measured.values() for entry in entries]
     if description.labels is not None and all(isinstance(value, tuple) for value in description.labels):

@@ -11,11 +11,18 @@ from intarsia.io.text import decoded
 _HEAD = 2**16
 _LOOKED_AT = 5
 _PAINT = "convert them to label images first"
+_POINTS = (
+    'write them as a JSON beside each image: {"shapes": [{"label": CLASS, "shape_type": "polygon", '
+    '"points": [[x, y], ...]}], "imagePath": NAME}'
+)
+
+_ROWS = (
+    "for number, row in enumerate(pandas.read_parquet(FILE).itertuples()): "
+    'open(f"images/{number}.jpg", "wb").write(row.image["bytes"]); '
+    'open(f"labels/{number}.png", "wb").write(row.label["bytes"])'
+)
 
 _JSON: tuple[tuple[tuple[str, ...], str, str], ...] = (
-    (("_via_img_metadata",), "VIA polygons", f"{_PAINT} (paint each region with PIL.ImageDraw.polygon)"),
-    (("shape_attributes", "regions"), "VIA polygons", f"{_PAINT} (paint each region with PIL.ImageDraw.polygon)"),
-    (("imgHeight", "objects"), "Cityscapes polygons", f"{_PAINT} (cityscapesscripts: createTrainIdLabelImgs)"),
     (("FeatureCollection",), "GeoJSON polygons", f"{_PAINT} (gdal_rasterize, or rasterio.features.rasterize)"),
     (("poly2d",), "Scalabel polygons", f"{_PAINT} (scalabel.label.to_mask)"),
     (("items", "annotations"), "Datumaro annotations", "export them as 'Segmentation mask 1.1' (CVAT)"),
@@ -37,7 +44,7 @@ _OTHER: Mapping[str, tuple[str, str]] = {
     ".hdf5": ("HDF5 files", "save their arrays as images and labels first"),
     ".npz": ("NumPy archives", "save their arrays as single .npy files or images first"),
     ".tfrecord": ("TFRecord files", "save their examples as images and labels first"),
-    ".parquet": ("Parquet tables", "save their rows as images and labels first"),
+    ".parquet": ("Parquet tables", f"save their rows as images and labels first: {_ROWS}"),
     ".ndjson": ("Labelbox or other NDJSON annotations", _PAINT),
     ".zip": ("archives", "unpack them"),
     ".tar": ("archives", "unpack them"),
@@ -115,12 +122,14 @@ def _xml(text: str) -> tuple[str, str] | None:
 
 
 def _csv(text: str) -> tuple[str, str] | None:
-    first, *rest = text.splitlines() or [""]
-    if "region_shape_attributes" in first:
-        return "VIA polygons", f"{_PAINT} (paint each region with PIL.ImageDraw.polygon)"
-    encoded = re.search(r"rle|encoded", first, re.IGNORECASE) is not None
-    if encoded or any(re.search(r"(\d+ \d+ ){8}", line) for line in rest[:50]):
-        return "run-length encoded masks", f"{_PAINT} (each pair of numbers is a start and a length, column by column)"
+    _, *rest = text.splitlines() or [""]
+    if any(re.search(r"(\d+ \d+ ){8}", line) for line in rest[:50]):
+        return (
+            "run-length encoded masks",
+            "call their columns ImageId and EncodedPixels (starts from 1 and lengths, down the columns)",
+        )
+    if any(re.search(r"(\[|\()\s*-?\d+(\.\d+)?\s*,\s*-?\d+(\.\d+)?\s*[\],)]", line) for line in rest[:50]):
+        return "polygons in a table", f"{_POINTS} (or {_PAINT} with PIL.ImageDraw.polygon)"
     return None
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from intarsia.data.dicom import is_dicom
 from intarsia.data.doctor.folders import group_files
 from intarsia.data.doctor.foreign import foreign_annotations
 from intarsia.data.image_io import IMAGE_SUFFIXES
 
+_LOOKED_AT = 10
 _EXAMPLE = """    DIR/images/a.jpg  DIR/masks/a.png                       (a share is then taken out for validation)
     DIR/images/train/a.jpg  DIR/masks/train/a.png  DIR/images/val/b.jpg  DIR/masks/val/b.png
     DIR/train/a.png  DIR/trainannot/a.png  DIR/val/b.png  DIR/valannot/b.png
@@ -41,6 +44,7 @@ def explain_nothing(
             "Found:",
             *rows[:12],
             *more,
+            *_dicom_without_ending(root, others),
             *(hints[:4] or _hints(root, images, others)),
             "What would be found, for example:",
             _EXAMPLE,
@@ -48,6 +52,26 @@ def explain_nothing(
             "splits: {train: {images: FOLDER, labels: FOLDER, image_suffix: .jpg, label_suffix: _x.png}, val: ...}.",
         ]
     )
+
+
+def _dicom_without_ending(root: Path, others: Sequence[str]) -> list[str]:
+    """Files of medical devices and archives, which often have names like IM0001 or 1.2.840.113619.2.1."""
+    bare = [path for path in others if not re.search(r"\.[A-Za-z]\w*$", PurePosixPath(path).name)]
+    if not bare or not all(_is_dicom(root / path) for path in bare[:: max(1, len(bare) // _LOOKED_AT)]):
+        return []
+    command = f"find {shlex.quote(str(root))} -type f ! -name '*.[A-Za-z]*' -exec mv {{}} {{}}.dcm \\;"
+    return [
+        f"Hint: {len(bare)} files such as {bare[0]} are DICOM by what they hold, and images are known by their names: "
+        f"let them end in .dcm, with  {command}"
+    ]
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with open(path, "rb") as stream:
+            return is_dicom(stream.read(256))
+    except OSError:
+        return False
 
 
 def _hints(root: Path, images: Sequence[str], others: Sequence[str]) -> list[str]:
@@ -62,6 +86,12 @@ def _hints(root: Path, images: Sequence[str], others: Sequence[str]) -> list[str
     for one, two in pairs:
         if one.count == two.count and (one.role != two.role or one.role == "none"):
             first, second = (next(iter(group.files.values()))[0] for group in (one, two))
+            if first[1] == second[1]:
+                hints.append(
+                    f"Hint: {one.shown()} and {two.shown()} hold {one.count} images each by the same names, but "
+                    "neither looks like labels of the other; if one is, call its folder labels."
+                )
+                continue
             hints.append(
                 f"Hint: {one.shown()} and {two.shown()} hold {one.count} images each, but their names share "
                 f"nothing ({first[1]}{first[2]}, {second[1]}{second[2]}); rename them alike."

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 from intarsia.data.doctor.findings import Finding
 from intarsia.data.doctor.folders import role_of
+from intarsia.data.slices import suffix_of
 
 _FEW = 2
 
@@ -54,13 +55,10 @@ def _is_by_product(path: str) -> bool:
 
 def _is_channel(path: str, used: Collection[str]) -> bool:
     """Whether a file differs from a used one in the number at its end: case_001_0001.png and case_001_0000.png."""
-    pure = PurePosixPath(path)
-    stem, line, number = pure.stem.rpartition("_")
-    return (
-        line == "_"
-        and number.isdecimal()
-        and pure.with_name(f"{stem}_{'0' * len(number)}{pure.suffix}").as_posix() in used
-    )
+    pure, suffix = PurePosixPath(path), suffix_of(path)
+    stem, line, number = pure.name[: len(pure.name) - len(suffix)].rpartition("_")
+    first = f"{stem}_{'0' * len(number)}{pure.name[len(pure.name) - len(suffix) :]}"
+    return line == "_" and number.isdecimal() and pure.with_name(first).as_posix() in used
 
 
 def by_extension(others: Iterable[str]) -> dict[str, int]:

@@ -1,15 +1,23 @@
 """Finds out whether the numbers of label files say objects besides classes, and by which rule.
 
-Objects of a class are counted in each image, from 0 or 1 on: that is what a rule must make of the numbers.
+Objects of a class are counted in each image, from 0 or 1 on: that is what a rule must make of the numbers. Numbers of
+objects alone, as tools of microscopy write them (Cellpose, StarDist), are counted likewise, and each is one region.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
 
 from intarsia.data.description.model import LabelValue
+from intarsia.data.doctor.findings import Alternative, Finding
 from intarsia.data.doctor.measure import Measured, Moments, combine, count_values
+from intarsia.data.image_io import read_label
 from intarsia.data.instance_ids import ClassOf
 
 _RULES = (
@@ -20,6 +28,11 @@ _COUNTED = 0.9
 _MOST_CLASSES = 256
 _FEWEST = 4
 """Values of objects in all files: of fewer, a rule may hold by chance."""
+_SURE = 8
+"""Numbers of objects in one file from which on they are hardly classes."""
+_LOOKED_AT, _LOOKED_FOR = 6, 30
+_WHOLE = 0.8
+"""Part of an object's pixels that its largest region has, at least."""
 
 
 def find_rule(measured: Sequence[Measured]) -> ClassOf | None:
@@ -37,6 +50,63 @@ def find_rule(measured: Sequence[Measured]) -> ClassOf | None:
         if _counts_objects(rule, files, numbers):
             return rule
     return None
+
+
+def numbers_of_objects(
+    root: Path, measured: Sequence[Measured], others: Sequence[Alternative]
+) -> tuple[ClassOf | None, list[Finding]]:
+    """Whether numbers without names are those of objects of one class: the rule, and what to say of it.
+
+    others: folders of labels that would pair, too.
+
+    In every image they go from 1 up without holes, each is one region, and how many there are differs between images.
+    Where all images have as many, or few, they may as well be classes: they stay so, with a warning.
+    """
+    labels = [(entry.pair.label, entry.label.values) for entry in measured if entry.label and entry.pair.label]
+    found = [(file, [v for v in values if v]) for file, values in labels if any(values)]
+    if len(found) < 2 or not all(isinstance(v, int) and v >= 0 for _, values in labels for v in values):
+        return None, []
+    numbers = [(file, [v for v in values if isinstance(v, int)]) for file, values in found]
+    most = max(len(values) for _, values in numbers)
+    counted = sum(max(values) == len(values) for _, values in numbers)
+    if most < _FEWEST or counted < _COUNTED * len(numbers) or not _are_regions(root, numbers):
+        return None, []
+    rule = ClassOf(0)
+    differs = len({len(values) for _, values in numbers}) > 1
+    if most < _SURE or not differs:
+        text = (
+            f"the values 1 to {most} are one region each in every image: if they are the numbers of objects and no "
+            "classes, training on them teaches nothing"
+        )
+        advice = f'for objects of one class write `class_of: "{rule}"` and `labels: {{0: background, 1: object}}`'
+        return None, [Finding("instance numbers", text, advice + " in the description")]
+    text = (
+        f"the label files count objects (up to {most} in an image, each one region): all are of one class, "
+        f'`class_of: "{rule}"`'
+    )
+    masks = [entry.labels for entry in others if entry.role == "label"]
+    advice = "if the numbers are classes, drop `class_of` and list them in `labels`"
+    return rule, [Finding("instance numbers", text, f"{masks[0]} has label files, too; {advice}" if masks else advice)]
+
+
+def _are_regions(root: Path, numbers: Sequence[tuple[str, Sequence[int]]]) -> bool:
+    """Whether, of some files, nearly every number is one region."""
+    chosen = sorted(numbers, key=lambda entry: -len(entry[1]))[:_LOOKED_AT]
+    whole = [found for file, values in chosen for found in _wholes(root / file, values)]
+    return sum(whole) >= _COUNTED * len(whole)
+
+
+def _wholes(path: Path, values: Sequence[int]) -> Iterable[bool]:
+    label = read_label(path)
+    if label.ndim != 2:
+        return [False]
+    return [_is_region(label == value) for value in values[:: max(1, len(values) // _LOOKED_FOR)]]
+
+
+def _is_region(mask: npt.NDArray[np.bool_]) -> bool:
+    statistics = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)[2]
+    areas = statistics[1:, cv2.CC_STAT_AREA]
+    return len(areas) > 0 and areas.max() >= _WHOLE * areas.sum()
 
 
 def _counts_objects(rule: ClassOf, files: Sequence[Sequence[int]], numbers: Sequence[int]) -> bool:

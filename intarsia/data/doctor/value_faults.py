@@ -232,5 +232,7 @@ def _instances(description: DataDescription, measured: BySplit, others: Sequence
         yield Finding(
             "instance numbers",
             "the values count up from 0 in each file: they look like numbers of objects, not classes",
-            f"use {masks[0]} instead" if masks else 'write `0: background` and "1-65535: object" in `labels`',
+            f"use {masks[0]} instead"
+            if masks
+            else 'write `class_of: "value > 0"`, and `0: background` and `1: object` in `labels`',
         )

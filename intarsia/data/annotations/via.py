@@ -1,0 +1,191 @@
+"""VIA (VGG Image Annotator 2): a JSON or a CSV for many images, with polygons, rectangles, circles and ellipses.
+
+Regions lie over each other in the order of the file. A region's class is one of its attributes: that which is called
+like one (class, label, type, name ...), or else that which most regions have; without any, all are "object". Of boxes
+to tick the first that is ticked counts. Points and lines have no area.
+
+Format: https://www.robots.ox.ac.uk/~vgg/software/via/
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from intarsia.data.annotations.csv_rows import read_rows, titles_of
+from intarsia.data.annotations.json_parts import read_json
+from intarsia.data.annotations.shapes import Drawing, Outline, Shape, SizeOf, box, ellipse, number, ring_of
+
+_KEY = re.compile(r'"(\w+)"\s*:')
+_NAMES = (
+    "class",
+    "classname",
+    "label",
+    "labels",
+    "category",
+    "type",
+    "name",
+    "object",
+    "objectname",
+    "species",
+    "kind",
+)
+"""What the attribute of the class may be called, in order of preference; letters alone are compared."""
+_OBJECT = "object"
+
+
+class Via:
+    """The format, as JSON: a project, or its annotations alone."""
+
+    name = "via"
+    title = "VIA annotations"
+    suffix = ".json"
+    per_image = False
+    absent_is_empty = False
+
+    def recognise(self, text: str) -> bool:
+        """Whether it has regions with attributes of their shape."""
+        keys = set(_KEY.findall(text))
+        return "_via_img_metadata" in keys or keys >= {"regions", "filename", "shape_attributes"}
+
+    def look_through(self, path: Path, names: Path | None) -> ViaFile:
+        """Look through a file."""
+        return ViaFile(path, _of_json(path))
+
+
+class ViaCsv(Via):
+    """The format, as CSV: a row for each region."""
+
+    name = "via_csv"
+    suffix = ".csv"
+
+    def recognise(self, text: str) -> bool:
+        """Whether it has the tool's columns."""
+        return {"filename", "regionshapeattributes", "regionattributes"} <= set(titles_of(text))
+
+    def look_through(self, path: Path, names: Path | None) -> ViaFile:
+        """Look through a file."""
+        return ViaFile(path, _of_csv(path))
+
+
+_Region = tuple[str, Mapping[str, Any], Mapping[str, Any]]
+"""Its place in the file, in words; the attributes of its shape; those that say what it is."""
+
+
+class ViaFile:
+    """A file that has been looked through. Satisfies `source.Opened`."""
+
+    def __init__(self, path: Path, images: Mapping[str, Sequence[_Region]]) -> None:
+        self._path, self._regions = path, images
+        self.faults: Sequence[str] = ()
+        self.subsets: Mapping[str, str] = {}
+        self.keys: Mapping[str, tuple[str, ...]] = {name: (name,) for name in images}
+        counts = Counter(key for regions in images.values() for _, _, what in regions for key in what)
+        order = {name: position for position, name in enumerate(_NAMES)}
+        self._attribute = min(counts, key=lambda key: (order.get(_letters(key), len(order)), -counts[key]), default="")
+        shapes = ((shape, what) for regions in images.values() for _, shape, what in regions)
+        self.used = frozenset(self._name(what) for shape, what in shapes if shape.get("name") not in _WITHOUT_AREA)
+        self.classes: Sequence[str] = sorted(self.used)
+
+    def draw(self, key: str, size: SizeOf) -> Drawing:
+        """The shapes of an image."""
+        drawn: list[Shape] = []
+        without: list[str] = []
+        for where, shape, what in self._regions[key]:
+            try:
+                area = _area(shape, f"{where} ({key})")
+            except ValueError as error:
+                raise ValueError(f"{self._path}: {error}") from None
+            if area is None:
+                without.append(f"{where} ({key}) is a {str(shape.get('name'))[:40]}")
+            else:
+                drawn.append(Shape(self._name(what), area, f"{where} ({key})"))
+        return Drawing(None, tuple(drawn), tuple(without))
+
+    def _name(self, what: Mapping[str, Any]) -> str:
+        said = what.get(self._attribute)
+        if isinstance(said, dict):  # boxes to tick
+            said = next((name for name, ticked in said.items() if ticked), None)
+        text = "" if said is None else str(said).strip()
+        return text or _OBJECT
+
+
+def _letters(text: str) -> str:
+    return "".join(letter for letter in text.lower() if letter.isalpha())
+
+
+def _of_json(path: Path) -> dict[str, list[_Region]]:
+    found = read_json(path)
+    entries = found.get("_via_img_metadata", found) if isinstance(found, dict) else None
+    if not isinstance(entries, dict):
+        raise ValueError(f"{path}: expected the images of VIA by their keys")
+    images: dict[str, list[_Region]] = {}
+    for key, entry in entries.items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("filename"), str):
+            raise ValueError(f"{path}: the entry {key[:60]!r} names no file")
+        regions = entry.get("regions") or []
+        listed = list(regions.values()) if isinstance(regions, dict) else regions  # of version 1
+        if not isinstance(listed, list):
+            raise ValueError(f"{path}: the regions of {entry['filename']} are no list")
+        images.setdefault(entry["filename"], []).extend(_regions(path, listed))
+    return images
+
+
+def _regions(path: Path, listed: Iterable[Any]) -> Iterable[_Region]:
+    for position, region in enumerate(listed, 1):
+        shape = region.get("shape_attributes") if isinstance(region, dict) else None
+        if not isinstance(shape, dict):
+            raise ValueError(f"{path}: region {position} has no shape_attributes")
+        what = region.get("region_attributes")
+        yield f"region {position}", shape, what if isinstance(what, dict) else {}
+
+
+def _of_csv(path: Path) -> dict[str, list[_Region]]:
+    _, rows = read_rows(path)
+    images: dict[str, list[_Region]] = {}
+    for line, row in enumerate(rows, 2):
+        if row["filename"].startswith("#"):
+            continue
+        regions = images.setdefault(row["filename"], [])
+        try:
+            shape, what = (json.loads(row[name] or "{}") for name in ("regionshapeattributes", "regionattributes"))
+        except ValueError as error:
+            raise ValueError(f"{path}:{line}: no valid JSON in the attributes: {error}") from None
+        if not isinstance(shape, dict) or not isinstance(what, dict):
+            raise ValueError(f"{path}:{line}: expected attributes by name, found {row['regionshapeattributes'][:60]}")
+        if shape:
+            regions.append((f"row {line}", shape, what))
+    return images
+
+
+_WITHOUT_AREA = ("point", "polyline", "line")
+
+
+def _area(shape: Mapping[str, Any], where: str) -> Outline | None:
+    kind = shape.get("name")
+    if kind in _WITHOUT_AREA:
+        return None
+
+    def of(key: str) -> float:
+        return number(shape.get(key), f"{where}, its {key}")
+
+    if kind in ("polygon", "polygons"):
+        x, y = shape.get("all_points_x"), shape.get("all_points_y")
+        if not isinstance(x, list) or not isinstance(y, list) or len(x) != len(y):
+            raise ValueError(f"{where}: expected as many all_points_x as all_points_y")
+        points = ring_of([list(pair) for pair in zip(x, y, strict=True)] or [[0, 0]], where)
+        return Outline(((points,),)) if len(points) > 2 else None
+    if kind == "rect":
+        left, top = of("x"), of("y")
+        return Outline(((box(left, top, left + of("width"), top + of("height"), where),),))
+    if kind == "circle":
+        return Outline(((ellipse(of("cx"), of("cy"), of("r"), of("r"), where),),))
+    if kind == "ellipse":
+        turned = math.degrees(of("theta")) if shape.get("theta") is not None else 0.0
+        return Outline(((ellipse(of("cx"), of("cy"), of("rx"), of("ry"), where, turned),),))
+    raise ValueError(f"{where}: expected a polygon, rect, circle or ellipse, found {str(kind)[:40]!r}")
