@@ -16,8 +16,8 @@ from intarsia.config.lowering.scores import (
     LOWER_IS_BETTER,
     NO_DATA,
     check_score,
+    first_score,
     is_fraction,
-    known_scores,
     score_name,
 )
 from intarsia.config.lowering.trunk import lower_lora
@@ -201,16 +201,10 @@ class Hooks:
                 self.context.note(f"{fields.at('save_best')}: only the best by {given[0]!r} is kept")
             given = given[0] if given else None
         if given == "auto":
-            given = self._first_score()
+            given = None if self.metric is None else first_score(self.metric)
+        elif given is not None and self.metric is not None and bare(self.metric.type) == "Evaluator":
+            check_score(self.context, fields.at("save_best"), str(given), self.metric)
         return None if given is None else score_name(str(given), self.metric)
-
-    def _first_score(self) -> str | None:
-        """The first that the evaluation gives."""
-        if self.metric is None:
-            return None
-        of_depths = bare(self.metric.type) == "DepthMetric"
-        scores = known_scores(self.metric) if of_depths else self.metric.args.get("metrics", ("mIoU",))
-        return str(scores[0]) if scores else None
 
 
 def _falls(score: str | None) -> bool:

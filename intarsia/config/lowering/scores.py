@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from intarsia.config.lowering.fields import Context, nearest
@@ -14,6 +15,9 @@ OF_DEPTHS = ("d1", "d2", "d3", "abs_rel", "sq_rel", "rmse", "rmse_log", "log10",
 OF_CITYSCAPES = (
     "averageScoreClasses", "averageScoreCategories", "averageScoreInstClasses", "averageScoreInstCategories",
 )  # fmt: skip
+REPEATED = {("CityscapesMetric", "mIoU"), ("CityscapesMetric", "miIoU")}
+"""Scores that another name of the same metric gives, too; left out beside a metric that has them."""
+
 FRACTIONS = frozenset({*LOWER_IS_BETTER, *OF_DEPTHS, *OF_CITYSCAPES})
 """Scores that MMSegmentation gives as they are; its others are per cent, where ours are fractions."""
 
@@ -31,6 +35,10 @@ def known_scores(metric: Component | None) -> tuple[str, ...] | None:
 
 def _own(metric: Component) -> tuple[str, ...] | None:
     name = bare(metric.type)
+    if name == "Evaluator":
+        each = [(prefix, _own(part)) for part, prefix in _parts(metric)]
+        known = [_named(prefix, score) for prefix, scores in each for score in scores or ()]
+        return None if any(scores is None for _, scores in each) else tuple(dict.fromkeys(known))
     if name == "IoUMetric":
         asked: Any = metric.args.get("metrics", ("mIoU",))
         return tuple(dict.fromkeys(score for entry in asked for score in SCORES.get(entry, ())))
@@ -41,9 +49,49 @@ def _own(metric: Component) -> tuple[str, ...] | None:
     return None
 
 
+def _parts(metric: Component) -> Iterator[tuple[Component, str | None]]:
+    """The metrics of an Evaluator, each with its prefix."""
+    parts = metric.args["metrics"]
+    yield from zip(parts, metric.args.get("prefixes") or (None,) * len(parts), strict=True)
+
+
+def _named(prefix: str | None, score: str) -> str:
+    return f"{prefix}/{score}" if prefix else score
+
+
+def given_twice(
+    metrics: Sequence[Component], prefixes: Sequence[str | None]
+) -> Iterator[tuple[Component, Component, list[str]]]:
+    """Two metrics of one evaluator that give scores of the same names, and these; as far as they are known."""
+    names = [
+        [_named(prefix, score) for score in _own(metric) or () if (bare(metric.type), score) not in REPEATED]
+        for metric, prefix in zip(metrics, prefixes, strict=True)
+    ]
+    for second in range(1, len(metrics)):
+        for first in range(second):
+            shared = [score for score in names[second] if score in names[first]]
+            if shared:
+                yield metrics[first], metrics[second], shared
+                break
+
+
+def first_score(metric: Component) -> str | None:
+    """The one that "auto" stands for: the first that is asked for."""
+    if bare(metric.type) == "Evaluator":
+        part, prefix = next(_parts(metric))
+        score = first_score(part)
+        return None if score is None else _named(prefix, score)
+    scores = known_scores(metric) if bare(metric.type) == "DepthMetric" else metric.args.get("metrics", ("mIoU",))
+    return str(scores[0]) if scores else None
+
+
 def score_name(given: str, metric: Component | None) -> str:
-    """The name in our reports of what a config calls `given`: a prefix that they do not have is left out."""
-    return given if given in (known_scores(metric) or ()) else given.rpartition("/")[2]
+    """The name in our reports of what a config calls `given`: a prefix that they do not have is left out.
+
+    The names of several metrics have their prefixes.
+    """
+    several = metric is not None and bare(metric.type) == "Evaluator"
+    return given if several or given in (known_scores(metric) or ()) else given.rpartition("/")[2]
 
 
 def is_fraction(name: str) -> bool:
