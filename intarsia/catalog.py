@@ -286,6 +286,7 @@ TABLE: dict[str, dict[str, str]] = {
     "metric": {
         "CityscapesMetric": "intarsia.metrics.cityscapes:CityscapesMetric",
         "DepthMetric": "intarsia.metrics.depth:DepthMetric",
+        "Evaluator": "intarsia.metrics.several:Evaluator",
         "IoUMetric": "intarsia.metrics.iou:IoUMetric",
         "MultiLabelMetric": "intarsia.metrics.multi_label:MultiLabelMetric",
     },

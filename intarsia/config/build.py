@@ -140,7 +140,15 @@ def build_pipeline(spec: DataSpec) -> Pipeline:
 
 def build_metric(spec: RunSpec, classes: Sequence[str]) -> Metric:
     """A fresh metric over the classes of the data."""
-    return cast("Metric", build(_with(metric_of(spec), num_classes=len(classes), classes=tuple(classes))))
+    return cast("Metric", build(_of_classes(metric_of(spec), classes)))
+
+
+def _of_classes(metric: Component, classes: Sequence[str]) -> Component:
+    """The metric, or each of several, with the classes that it counts."""
+    several = metric.args.get("metrics", ())
+    if any(isinstance(part, Component) for part in several):
+        return replace(metric, args={**metric.args, "metrics": tuple(_of_classes(part, classes) for part in several)})
+    return _with(metric, num_classes=len(classes), classes=tuple(classes))
 
 
 def of_split(spec: RunSpec, split: str) -> RunSpec:

@@ -12,7 +12,6 @@ from intarsia.contracts import (
     Batch,
     ConfidenceMetric,
     ForegroundMetric,
-    InstanceMetric,
     Metric,
     NumberedMetric,
     ProbabilityMetric,
@@ -32,6 +31,7 @@ from intarsia.inference.logits.sliding import Window
 from intarsia.inference.network import Soundness
 from intarsia.inference.predictor import Observe, Predictor
 from intarsia.inference.tta import without_resizing
+from intarsia.metrics.several import count, needs_instances
 
 OnPrediction = Callable[[SampleMeta, Tensor], None]
 """Called with each image's meta and its label map (H, W) at original size, on the device."""
@@ -150,34 +150,6 @@ def evaluate(
     if task is None or not loss[1]:
         return report
     return replace(report, losses={"loss": float(loss[0] / loss[1])})
-
-
-def needs_instances(metric: Metric) -> bool:
-    """Whether a metric wants to be told which object each pixel belongs to."""
-    return isinstance(metric, InstanceMetric) and metric.needs_instances
-
-
-def count(
-    metric: Metric,
-    prediction: Tensor,
-    label: Tensor,
-    *,
-    confidence: Tensor | None = None,
-    foreground: Tensor | None = None,
-    probabilities: Tensor | None = None,
-    instances: Tensor | None = None,
-) -> None:
-    """Have a metric count one image, with what it wants to know besides the label maps."""
-    besides: dict[str, Tensor] = {}
-    if confidence is not None and isinstance(metric, ConfidenceMetric) and metric.needs_confidence:
-        besides["confidence"] = confidence
-    if foreground is not None and isinstance(metric, ForegroundMetric) and metric.needs_foreground:
-        besides["foreground"] = foreground
-    if probabilities is not None and isinstance(metric, ProbabilityMetric) and metric.needs_probabilities:
-        besides["probabilities"] = probabilities
-    if instances is not None and needs_instances(metric):
-        besides["instances"] = instances
-    metric.update(prediction, label, **besides)
 
 
 class _Losses:

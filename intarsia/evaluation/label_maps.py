@@ -23,9 +23,9 @@ from intarsia.data.datasets.instances import with_instances
 from intarsia.data.image_io import read_label
 from intarsia.data.labels import ranges, value_counts
 from intarsia.data.tiff import peek_header
-from intarsia.evaluation.evaluate import count, needs_instances
 from intarsia.inference.inputs.images import ahead
 from intarsia.io.folders import walk_files
+from intarsia.metrics.several import count, needs_instances
 from intarsia.terminal import Notice
 
 SUFFIXES = (".png", ".tif", ".tiff")

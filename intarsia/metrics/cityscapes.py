@@ -87,6 +87,7 @@ class CityscapesMetric:
     """
 
     needs_instances = True
+    also_called = ("mIoU", "miIoU")  # what is averageScoreClasses and averageScoreInstClasses, too
 
     def __init__(
         self,

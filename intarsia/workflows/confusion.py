@@ -7,6 +7,7 @@ from pathlib import Path
 
 from intarsia.contracts import Metric
 from intarsia.metrics.iou import IoUMetric
+from intarsia.metrics.several import Evaluator
 from intarsia.terminal import say
 from intarsia.visual.confusion import save_matrix_picture, save_matrix_tables
 from intarsia.workflows.evaluation_report import Gallery
@@ -41,4 +42,6 @@ def save_confusion(files: Sequence[Path], metric: Metric, *, title: str) -> None
 def _counter(metric: Metric) -> IoUMetric | None:
     if isinstance(metric, Gallery):
         return metric.details
+    if isinstance(metric, Evaluator):
+        return next((part for part in metric.metrics if isinstance(part, IoUMetric)), None)
     return metric if isinstance(metric, IoUMetric) else None

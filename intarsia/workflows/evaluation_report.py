@@ -19,13 +19,13 @@ from intarsia.colours import distinct_colours
 from intarsia.config.build import build_metric, metric_of
 from intarsia.contracts import Metric, NumberedMetric, Report, SampleMeta
 from intarsia.engine.training import environment
-from intarsia.evaluation.evaluate import count, needs_instances
 from intarsia.io.digest import file_hash
 from intarsia.label_sets import pictured
 from intarsia.metrics.confusion import confusion_matrix
 from intarsia.metrics.iou import FAMILIES, IoUMetric, class_scores
 from intarsia.metrics.multi_label import MultiLabelMetric, report_of, set_counts
 from intarsia.metrics.per_image import image_iou
+from intarsia.metrics.several import count, needs_instances
 from intarsia.spec import Component, RunSpec, ViewSize
 from intarsia.visual.picture import as_picture
 from intarsia.visual.report.content import Bins, Example, ImageEntry, ReportContent

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from intarsia.contracts import ConfidenceMetric, Metric, NumberedMetric, Report
 from intarsia.engine.callbacks.sample_images import paint_one
-from intarsia.evaluation.evaluate import count, needs_instances
 from intarsia.inference.threshold import predictor_at
+from intarsia.metrics.several import count, needs_instances
 from intarsia.weights.file import apply_state, load_state, read_meta
 
 if TYPE_CHECKING:

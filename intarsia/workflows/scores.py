@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from intarsia import catalog
 from intarsia.config.build import metric_of
+from intarsia.config.schema.fates import bare
 from intarsia.spec import Component
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ def chosen_scores(
     """
     if metrics is None and not groups and empty_images is None:
         return metric
+    if bare(metric.type) == "Evaluator":  # its IoUMetric, which is then the only one
+        several = metric.args["metrics"]
+        metric = next((part for part in several if bare(part.type) == "IoUMetric"), several[0])
     names = [] if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
     common = {key: metric.args[key] for key in ("ignore_index", "num_classes", "classes") if key in metric.args}
     if CITYSCAPES in names and metric.type != "MultiLabelMetric":
@@ -50,10 +54,10 @@ def chosen_scores(
         return Component("metric", "CityscapesMetric", common)
     if names and catalog.locate("metric", metric.type) == "intarsia.metrics.cityscapes:CityscapesMetric":
         metric = Component("metric", "IoUMetric", common)
-    several = catalog.locate("metric", metric.type) == "intarsia.metrics.multi_label:MultiLabelMetric"
-    if several and (groups or empty_images is not None):
+    sets = catalog.locate("metric", metric.type) == "intarsia.metrics.multi_label:MultiLabelMetric"
+    if sets and (groups or empty_images is not None):
         raise ValueError("--group and --empty-images are for one class a pixel; here a pixel may have several")
-    if not several and catalog.locate("metric", metric.type) != "intarsia.metrics.iou:IoUMetric":
+    if not sets and catalog.locate("metric", metric.type) != "intarsia.metrics.iou:IoUMetric":
         raise ValueError(
             "--metrics, --group and --empty-images choose scores of IoUMetric, but the config's metric is "
             f"{metric.type}"

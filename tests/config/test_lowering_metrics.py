@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from intarsia.config.build import metric_of, of_split
+from intarsia.config.build import build_metric, metric_of, of_split
 from intarsia.config.checking.check import check
 from intarsia.config.errors import ConfigError
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
+from intarsia.metrics.cityscapes import LABELS
+from intarsia.metrics.several import Evaluator
 from intarsia.spec import RunSpec, SubmissionSpec
 
 IOU = {"type": "IoUMetric", "iou_metrics": ["mIoU"]}
@@ -119,3 +121,83 @@ def test_a_validation_needs_scores() -> None:
     assert "test_evaluator" in problem.hint
     with pytest.raises(ConfigError, match="depths are written by `intarsia predict"):
         lowered(test_evaluator={"type": "DepthMetric", "format_only": True})
+
+
+# --- Several metrics ----------------------------------------------------------------------------------------------
+
+
+def problems(**values: Any) -> list[tuple[str, str, str]]:
+    return [(problem.path, problem.message, problem.hint) for problem in check(config(**values))]
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+def test_several_metrics_of_one_pass(wrap: bool) -> None:
+    pair = [IOU, {"type": "CityscapesMetric", "ignore_index": 254}]
+    given = {"type": "Evaluator", "metrics": pair} if wrap else pair
+    assert not check(config(val_evaluator=given))
+    spec = lowered(val_evaluator=given, test_evaluator=pair)
+    assert spec.metric is not None
+    assert [part.type for part in spec.metric.args["metrics"]] == ["IoUMetric", "CityscapesMetric"]
+    assert "prefixes" not in spec.metric.args
+    assert spec.test_metric is None
+    metric = build_metric(spec, tuple(LABELS))
+    assert isinstance(metric, Evaluator)
+    assert [type(part).__name__ for part in metric.metrics] == ["IoUMetric", "CityscapesMetric"]
+    assert metric.metrics[1].ignore_index == 254  # type: ignore[attr-defined]
+
+
+def test_equal_names_take_a_prefix() -> None:
+    ((path, message, hint),) = problems(val_evaluator=[IOU, IOU | {"iou_metrics": ["mDice"]}])
+    assert path == "val_evaluator.1"
+    assert message == "IoUMetric at val_evaluator.0 and IoUMetric both give aAcc, mAcc"
+    assert hint.startswith("Give one of them prefix='...'")
+    spec = lowered(val_evaluator=[IOU, IOU | {"prefix": "strict", "ignore_index": 254}])
+    assert spec.metric is not None
+    assert spec.metric.args["prefixes"] == (None, "strict")
+
+
+def test_keys_that_wait_for_a_score_find_it() -> None:
+    pair = [IOU, {"type": "CityscapesMetric", "prefix": "cityscapes"}]
+
+    def best(name: str) -> dict[str, Any]:
+        hook = {"type": "CheckpointHook", "interval": 10, "save_best": name}
+        return {"val_evaluator": pair, "default_hooks": {"checkpoint": hook}}
+
+    for name in ("mIoU", "cityscapes/averageScoreCategories", "auto"):
+        spec = lowered(**best(name))
+        assert spec.checkpoint is not None
+        assert spec.checkpoint.best_metric == ("mIoU" if name == "auto" else name)
+    ((path, message, hint),) = problems(**best("averageScoreClasses"))
+    assert path == "default_hooks.checkpoint.save_best"
+    assert "'averageScoreClasses' is watched, but the evaluation does not give it" in message
+    assert "cityscapes/averageScoreClasses" in hint
+    watch = {"type": "EarlyStoppingHook", "monitor": "cityscapes/mIoU", "min_delta": 1.0}
+    spec = lowered(val_evaluator=pair, custom_hooks=[watch], val_dataloader=data("CityscapesDataset"))
+    assert spec.early_stop is not None
+    assert (spec.early_stop.metric, spec.early_stop.min_delta) == ("cityscapes/mIoU", 0.01)
+
+
+def test_depths_and_classes_are_not_compared_in_one_pass() -> None:
+    ((path, message, _),) = problems(val_evaluator=[IOU, {"type": "DepthMetric"}])
+    assert path == "val_evaluator.1"
+    assert message == "DepthMetric compares depths, IoUMetric classes"
+    near = {"type": "DepthMetric", "prefix": "near", "max_depth_eval": 10.0}
+    assert not check(config(val_evaluator=[near, {"type": "DepthMetric"}]))
+
+
+def test_what_gives_no_scores_is_left_out_of_several() -> None:
+    spec = lowered(val_evaluator=[IOU, {"type": "DumpResults", "out_file_path": "a.pkl"}])
+    assert spec.metric is not None
+    assert spec.metric.type == "IoUMetric"
+    assert "val_evaluator.1: predictions are written by `intarsia predict" in spec.notes[0]
+    spec = lowered(val_evaluator=IOU, test_evaluator=[IOU, CITYSCAPES | {"format_only": True}])
+    assert (spec.submission, spec.test_metric) == (None, None)
+    assert "nothing is written beside scores" in spec.notes[0]
+    assert problems(val_evaluator=[])[0][:2] == ("val_evaluator", "expected a metric, found none")
+
+
+def test_a_metric_of_ones_own_has_its_prefix_taken_away() -> None:
+    spec = lowered(val_evaluator=[IOU, {"type": "my.metrics:Own", "prefix": "own", "size": 3}])
+    assert spec.metric is not None
+    assert dict(spec.metric.args["metrics"][1].args) == {"size": 3}
+    assert spec.metric.args["prefixes"] == (None, "own")

@@ -16,6 +16,7 @@ from intarsia.config.lowering.runtime import published_batch
 from intarsia.config.lowering.training import Length, lower_optim, lower_train_cfg
 from intarsia.config.schema.training import PARAMWISE, SCHEDULES
 from intarsia.engine.optim.param_groups import FLAGS, MULTIPLES, OPTIONS, Parameter, by_depth, by_forced_rules, by_rules
+from intarsia.engine.optim.plateau import PLATEAU
 from intarsia.engine.optim.schedule_curves import CURVES
 from intarsia.spec import Duration, OptimSpec, ScheduleSpec
 
@@ -26,7 +27,7 @@ STEPS = Duration(1000, "steps")
 def lowered(schedules: Any = None, **wrapper: Any) -> tuple[OptimSpec, Context]:
     values = {"optimizer": SGD, **wrapper}
     context = Context(Config.from_values({"optim_wrapper": values, "param_scheduler": schedules}, file="test.py"))
-    return lower_optim(context, values, schedules, STEPS), context
+    return lower_optim(context, values, schedules, STEPS, None), context
 
 
 def fine(schedules: Any = None, **wrapper: Any) -> OptimSpec:
@@ -194,9 +195,10 @@ def test_every_schedule_has_a_curve() -> None:
     for name in SCHEDULES:
         needed = {"milestones": [1], "step_size": 2, "gamma": 0.5, "periods": [3], "eta_max": 1.0}
         args = {key: value for key, value in needed.items() if key in SCHEDULES[name]}
-        (schedule,) = fine([{"type": name, "by_epoch": False, **args}]).schedules
-        assert schedule.type in CURVES
-        assert schedule.parameter == ("momentum" if "Momentum" in name else "lr")
+        args |= {"param_name": "momentum"} if "param_name" in SCHEDULES[name] else {}
+        (schedule,) = lowered([{"type": name, "by_epoch": False, **args}])[0].schedules
+        assert schedule.type in (*CURVES, PLATEAU)
+        assert schedule.parameter == ("momentum" if name.endswith(("Momentum", "ParamScheduler")) else "lr")
 
 
 def test_epochs_turned_into_steps() -> None:
@@ -221,7 +223,6 @@ def test_a_schedule_of_a_part_of_the_network() -> None:
 
 def test_schedules_that_are_refused() -> None:
     for name, said in (
-        ("ReduceOnPlateauLR", "follows a metric"),
         ("PolyMomentom", "Did you mean 'PolyMomentum'"),
         ("OneCycleMomentun", "Did you mean 'OneCycleMomentum'"),
     ):

@@ -371,6 +371,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "CityscapesMetric": {"num_classes": None, "classes": None, "ignore_index": 255},
         "DepthMetric": {
             "depth_metrics": None, "min_depth_eval": 0.0, "max_depth_eval": float("inf"), "crop_type": None},
+        "Evaluator": {"prefixes": None},
         "MultiLabelMetric": {"classes": None, "ignore_index": 255, "metrics": ("mIoU",)},
         "IoUMetric": {
             "classes": None, "ignore_index": 255, "metrics": ("mIoU",), "beta": 1.0, "nan_to_num": None,

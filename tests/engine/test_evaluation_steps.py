@@ -8,13 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from standins import tiny_run
+from standins import CLASSES, tiny_run
 
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.fields import Context
 from intarsia.config.lowering.training import lower_train_cfg
 from intarsia.engine.training.loop import train
 from intarsia.engine.training.run import Run
+from intarsia.metrics.iou import IoUMetric
+from intarsia.metrics.several import Evaluator
+from intarsia.spec import EarlyStopSpec
 
 CHANGES = [(8, 3), (14, 2)]
 
@@ -72,3 +75,17 @@ def test_a_resumed_run_is_evaluated_after_the_same_steps(out: Path, tmp_path: Pa
     train(evaluating(parts, steps=10))
     train(evaluating(parts, steps=20, resume=True))
     assert [step for step in evaluated(parts) if step != 10] == evaluated(out)
+
+
+def test_a_run_finds_the_scores_of_several_metrics_by_their_names(out: Path) -> None:
+    """Best weights and the end of the run by a score with a prefix; every line has the scores of both."""
+    run = tiny_run(out, evaluate_every=2, best_metric="strict/mIoU", early_stop=EarlyStopSpec(1, min_delta=1.0))
+    assert run.validation is not None
+    pair = Evaluator([run.validation.metric, IoUMetric(num_classes=3, classes=CLASSES)], prefixes=[None, "strict"])
+    result = train(replace(run, validation=replace(run.validation, metric=pair)))
+    assert result.step == 4
+    assert result.best is not None
+    assert result.best.metric == "strict/mIoU"
+    [line, _] = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines() if "val/mIoU" in line]
+    assert line["val/strict/mIoU"] == line["val/mIoU"]
+    assert (out / "eval.csv").read_text().splitlines()[0] == "class,IoU,Acc,strict/IoU,strict/Acc,pixels"

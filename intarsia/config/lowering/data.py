@@ -25,7 +25,7 @@ from intarsia.config.lowering.names import (
     argument_name,
 )
 from intarsia.config.lowering.own_datasets import OwnDataset, own_dataset
-from intarsia.config.lowering.parts import arguments, component, see
+from intarsia.config.lowering.parts import arguments, component, see, without_places
 from intarsia.config.schema.fates import Fate, bare
 from intarsia.spec import Component, DataSpec, RareSpec
 
@@ -139,7 +139,7 @@ def _concatenated(context: Context, name: str, streams: Sequence[_Stream], path:
         return _Stream(Component("dataset", name, {"datasets": ()}, path, context.origin(path)), (), "input")
     first = streams[0]
     for index, other in enumerate(streams[1:], 1):
-        if _without_places(other.transforms) != _without_places(first.transforms) or (
+        if without_places(other.transforms) != without_places(first.transforms) or (
             other.label_size != first.label_size
         ):
             context.problem(
@@ -149,15 +149,6 @@ def _concatenated(context: Context, name: str, streams: Sequence[_Stream], path:
             )
     datasets = tuple(stream.dataset for stream in streams)
     return replace(first, dataset=Component("dataset", name, {"datasets": datasets}, path, context.origin(path)))
-
-
-def _without_places(value: Any) -> Any:
-    """A tree of components reduced to what they are, for comparison."""
-    if isinstance(value, Component):
-        return (value.kind, value.type, _without_places(dict(value.args)))
-    if isinstance(value, Mapping):
-        return {key: _without_places(item) for key, item in value.items()}
-    return tuple(map(_without_places, value)) if isinstance(value, list | tuple) else value
 
 
 def _is_several(value: Any) -> bool:

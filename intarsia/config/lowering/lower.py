@@ -104,7 +104,8 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
             lower_loop(context, top.get(key), key, loop)
     optim = None
     if top.get("optim_wrapper") is not None:
-        optim = lower_optim(context, top.get("optim_wrapper"), top.get("param_scheduler"), duration)
+        schedules = top.get("param_scheduler")
+        optim = lower_optim(context, top.get("optim_wrapper"), schedules, duration, metrics.val)
     _complete(context, top, resembling)
     unit: Literal["steps", "epochs"] = "epochs" if duration is not None and duration.unit == "epochs" else "steps"
     hooks = Hooks(context, unit, metrics.val)

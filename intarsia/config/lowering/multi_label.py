@@ -148,6 +148,9 @@ def multi_label_metrics(context: Context, metrics: LoweredMetrics) -> LoweredMet
 def _metric(context: Context, metric: Component | None) -> Component | None:
     if metric is None or bare(metric.type) == "MultiLabelMetric":
         return metric
+    if bare(metric.type) == "Evaluator":
+        parts = tuple(_metric(context, part) for part in metric.args["metrics"])
+        return replace(metric, args={**metric.args, "metrics": parts})
     if bare(metric.type) != "IoUMetric":
         message = f"{bare(metric.type)} counts one class for each pixel"
         context.problem(metric.path, message, "Write IoUMetric, which then counts each class, or leave out multi_label")

@@ -134,3 +134,12 @@ def weights(context: Context, key: str, value: Any, path: str, part: str) -> Non
 
 
 _INITIALISERS = "Parts initialise themselves as their papers say; only type='Pretrained' can be chosen"
+
+
+def without_places(value: Any) -> Any:
+    """A tree of components reduced to what they are, for comparison."""
+    if isinstance(value, Component):
+        return (value.kind, value.type, without_places(dict(value.args)))
+    if isinstance(value, Mapping):
+        return {key: without_places(item) for key, item in value.items()}
+    return tuple(map(without_places, value)) if isinstance(value, list | tuple) else value

@@ -10,8 +10,16 @@ from typing import Any, Literal
 from intarsia import catalog
 from intarsia.config.checking.signatures import signature_of
 from intarsia.config.lowering.fields import Context, Fields, nearest, shown
-from intarsia.config.lowering.names import HOOKS, NOT_LOGGED_TO, SCORES, VISUALISERS
+from intarsia.config.lowering.names import HOOKS, NOT_LOGGED_TO, VISUALISERS
 from intarsia.config.lowering.parts import component
+from intarsia.config.lowering.scores import (
+    LOWER_IS_BETTER,
+    NO_DATA,
+    check_score,
+    first_score,
+    is_fraction,
+    score_name,
+)
 from intarsia.config.lowering.trunk import lower_lora
 from intarsia.config.schema.fates import Fate, bare, to
 from intarsia.spec import (
@@ -26,7 +34,6 @@ from intarsia.spec import (
 )
 
 OWN_PACKAGES = ("mmcls", "mmcv", "mmdet", "mmengine", "mmpretrain", "mmseg")
-LOWER_IS_BETTER = frozenset({"abs_rel", "rmse", "rmse_log", "silog", "sq_rel", "log10", "ECE", "loss"})
 KEEP_ALL = 1_000_000
 """How many checkpoints are kept where a config says "all of them"."""
 
@@ -37,7 +44,6 @@ AVERAGES: dict[str, Literal["exponential", "annealing", "mean"]] = {
 }
 """MMEngine's averages of weights -> `EmaSpec.kind`."""
 
-NO_DATA = "Give val_dataloader, or remove the hook"
 LOG_EVERY = 50
 OWN_HOOK = (
     "Your own hook is an observer (intarsia.engine.callbacks.base), named by its import path 'package.module:Name'. "
@@ -123,7 +129,7 @@ class Hooks:
             self.context.problem(fields.at("interval"), f"expected -1 (never) or 1 and more, found {interval}")
         if interval < 1:
             return None
-        default = "less" if best in LOWER_IS_BETTER else "greater"
+        default = "less" if _falls(best) else "greater"
         return CheckpointSpec(
             every=Duration(interval, unit),
             best_metric=best,
@@ -170,16 +176,11 @@ class Hooks:
             self.context.problem(fields.path, "nothing is evaluated, so that nothing can end the run early", NO_DATA)
         best = None if self.checkpoint is None else self.checkpoint.best_metric
         given = fields.get("monitor")
-        watched = None if given is None else str(given).rpartition("/")[2]
-        if watched is not None and self.metric is not None and bare(self.metric.type) == "IoUMetric":
-            asked = self.metric.args.get("metrics", ("mIoU",))
-            known = ("loss", *dict.fromkeys(name for metric in asked for name in SCORES.get(metric, ())))
-            if watched not in known and not watched.endswith(")"):
-                message = f"{given!r} is watched, but the evaluation does not give it"
-                self.context.problem(fields.at("monitor"), message, nearest(watched, known))
-        lower = (watched or best) in LOWER_IS_BETTER
-        default = "less" if watched in LOWER_IS_BETTER else "greater"
-        unit, threshold = 1 if lower else 100, fields.get("stopping_threshold")  # percent of an IoU
+        watched = None if given is None else score_name(str(given), self.metric)
+        if given is not None:
+            check_score(self.context, fields.at("monitor"), str(given), self.metric)
+        unit = 1 if is_fraction(watched or best or "") else 100  # percent of an IoU
+        default, threshold = "less" if _falls(watched) else "greater", fields.get("stopping_threshold")
         return EarlyStopSpec(
             patience,
             float(delta) / unit,
@@ -200,16 +201,15 @@ class Hooks:
                 self.context.note(f"{fields.at('save_best')}: only the best by {given[0]!r} is kept")
             given = given[0] if given else None
         if given == "auto":
-            given = self._first_score()
-        return None if given is None else str(given).rpartition("/")[2]
+            given = None if self.metric is None else first_score(self.metric)
+        elif given is not None and self.metric is not None and bare(self.metric.type) == "Evaluator":
+            check_score(self.context, fields.at("save_best"), str(given), self.metric)
+        return None if given is None else score_name(str(given), self.metric)
 
-    def _first_score(self) -> str | None:
-        """The first that the evaluation gives."""
-        if self.metric is None:
-            return None
-        key, usual = ("depth_metrics", "d1") if bare(self.metric.type) == "DepthMetric" else ("metrics", "mIoU")
-        scores = self.metric.args.get(key, (usual,)) or ()
-        return str(scores[0]) if scores else None
+
+def _falls(score: str | None) -> bool:
+    """Whether lower values of a score are better."""
+    return score is not None and score.rpartition("/")[2] in LOWER_IS_BETTER
 
 
 def lower_safeguards(fields: Fields, unit: Literal["steps", "epochs"]) -> SafeguardSpec:

@@ -12,10 +12,11 @@ from intarsia.config.checking.signatures import accepts
 from intarsia.config.lowering.fields import Context, Fields, nearest, shown
 from intarsia.config.lowering.names import LOOPS
 from intarsia.config.lowering.parts import component
+from intarsia.config.lowering.plateau import PLATEAU, plateau_args
 from intarsia.config.schema.fates import bare, to
-from intarsia.config.schema.training import PARAMWISE, SCHEDULES, SCHEDULES_NEED, SCHEDULES_REFUSED, WRAPPERS
+from intarsia.config.schema.training import PARAMWISE, SCHEDULES, SCHEDULES_NEED, WRAPPERS
 from intarsia.config.schema.vocabulary import AREAS
-from intarsia.spec import Duration, OptimSpec, ScheduleSpec
+from intarsia.spec import Component, Duration, OptimSpec, ScheduleSpec
 
 HALF: dict[str | None, Literal["16-mixed", "bf16-mixed"]] = {
     None: "16-mixed",
@@ -26,8 +27,10 @@ HALF: dict[str | None, Literal["16-mixed", "bf16-mixed"]] = {
 # --- Optimizer ----------------------------------------------------------------------------------------------------
 
 
-def lower_optim(context: Context, values: Mapping[str, Any], schedules: Any, duration: Duration | None) -> OptimSpec:
-    """`optim_wrapper` and `param_scheduler`."""
+def lower_optim(
+    context: Context, values: Mapping[str, Any], schedules: Any, duration: Duration | None, metric: Component | None
+) -> OptimSpec:
+    """`optim_wrapper` and `param_scheduler`. metric: of the validation, whose scores a schedule may wait for."""
     fields = Fields(context, "optim_wrapper", values, "optim_wrapper")
     wrapper = bare(fields.get("type", "OptimWrapper"))
     if wrapper not in WRAPPERS:
@@ -44,7 +47,7 @@ def lower_optim(context: Context, values: Mapping[str, Any], schedules: Any, dur
     accumulate = _accumulate(fields, duration)
     return OptimSpec(
         optimizer=component(context, "optimizer", optimizer, fields.at("optimizer")),
-        schedules=_schedules(context, schedules, duration),
+        schedules=_schedules(context, schedules, duration, metric),
         paramwise=_paramwise(fields, constructor),
         constructor=constructor,
         clip=_clip(fields),
@@ -153,28 +156,30 @@ def _custom(rules: Fields, key: str, given: Any) -> Mapping[str, Any]:
 # --- Schedules ----------------------------------------------------------------------------------------------------
 
 
-def _schedules(context: Context, given: Any, duration: Duration | None) -> tuple[ScheduleSpec, ...]:
+def _schedules(
+    context: Context, given: Any, duration: Duration | None, metric: Component | None
+) -> tuple[ScheduleSpec, ...]:
     if given is None:
         return ()
     context.opened("param_scheduler")
     if isinstance(given, Mapping):
-        return (_schedule(context, given, "param_scheduler", duration),)
-    return tuple(_schedule(context, item, f"param_scheduler.{i}", duration) for i, item in enumerate(given))
+        return (_schedule(context, given, "param_scheduler", duration, metric),)
+    return tuple(_schedule(context, item, f"param_scheduler.{i}", duration, metric) for i, item in enumerate(given))
 
 
-def _schedule(context: Context, values: Mapping[str, Any], path: str, duration: Duration | None) -> ScheduleSpec:
+def _schedule(
+    context: Context, values: Mapping[str, Any], path: str, duration: Duration | None, metric: Component | None
+) -> ScheduleSpec:
     written = values.get("type")
     name = bare(written) if isinstance(written, str) else ""
     own = SCHEDULES.get(name, {})
     fields = Fields(context, path, values, "param_scheduler", table={**AREAS["param_scheduler"], **own}, others=not own)
     fields.require("type", "", present=values)
-    if name in SCHEDULES_REFUSED:
-        context.problem(f"{path}.type", f"{written!r} is not supported: {SCHEDULES_REFUSED[name]}")
-    elif not own and isinstance(written, str):
+    if not own and isinstance(written, str):
         context.problem(f"{path}.type", f"unknown schedule {written!r}", nearest(written, SCHEDULES))
-    needed = SCHEDULES_NEED.get(name)
-    if needed is not None and needed not in values:
-        context.problem(path, f"{needed!r} is missing", f"{written} needs it")
+    for needed in (SCHEDULES_NEED.get(name), "param_name" if "param_name" in own else None):
+        if needed is not None and needed not in values:
+            context.problem(path, f"{needed!r} is missing", f"{written} needs it")
     begin, end, by_epoch = fields.get("begin", 0), fields.get("end"), fields.get("by_epoch", True)
     if begin < 0 or (end is not None and end <= begin):
         context.problem(path, f"a schedule must begin at 0 or later and end after it begins, found [{begin}, {end})")
@@ -182,8 +187,13 @@ def _schedule(context: Context, values: Mapping[str, Any], path: str, duration: 
     if every_step and not by_epoch:
         message = "'convert_to_iter_based' turns epochs into steps, but by_epoch is False"
         context.problem(fields.at("convert_to_iter_based"), message, "Remove it; begin and end are steps already")
-    _compare_with_run(context, path, end, by_epoch, duration)
-    curve, moved = _curve(name)
+    curve, moved = _curve(name, fields.get("param_name", "lr") if "param_name" in own else "lr")
+    args = {key: tuple(v) if isinstance(v := fields.get(key), list) else v for key in own if key in fields}
+    args.pop("param_name", None)
+    if curve == PLATEAU:
+        args = plateau_args(fields, args, metric)
+    if curve != PLATEAU or begin or end is not None:
+        _compare_with_run(context, path, end, by_epoch, duration)
     return ScheduleSpec(
         type=curve,
         begin=begin,
@@ -192,12 +202,14 @@ def _schedule(context: Context, values: Mapping[str, Any], path: str, duration: 
         every_step=every_step and by_epoch,
         parameter=moved,
         part=fields.get("part"),
-        args={key: tuple(v) if isinstance(v := fields.get(key), list) else v for key in own if key in fields},
+        args=args,
     )
 
 
-def _curve(name: str) -> tuple[str, Literal["lr", "momentum"]]:
+def _curve(name: str, param_name: Literal["lr", "momentum"]) -> tuple[str, Literal["lr", "momentum"]]:
     """The curve of a schedule, and what it moves: "PolyMomentum" is PolyLR of the momentum."""
+    if name.endswith("ParamScheduler"):
+        return f"{name.removesuffix('ParamScheduler')}LR", param_name
     if not name.endswith("Momentum"):
         return name, "lr"
     return name if name == "OneCycleMomentum" else f"{name.removesuffix('Momentum')}LR", "momentum"

@@ -10,6 +10,8 @@ _OUTPUT_DIR = to(
 )
 _FORMAT_ONLY = to("submission: test images are written for the benchmark's server, and not scored", "bool")
 
+PREFIX = to('put before the names of its scores, "prefix/mIoU", where it is one of several metrics', "str | None")
+
 _PIXELS = "int | tuple[int, int] | None"
 _DIRECTION = "Literal['horizontal', 'vertical', 'diagonal']"
 
@@ -180,6 +182,14 @@ DATA_AREAS: dict[str, Area] = {
         "flip": refused("of MMSegmentation 0.x; write allow_flip"),
     },
     "tta_model": SCOPE | {"type": TYPE},
+    "Evaluator": SCOPE | {"type": TYPE, "metrics": to("metric: one, or several of one pass", "dict | list[dict]")},
+    "DumpResults": SCOPE
+    | {
+        "type": to("a note: `intarsia predict` writes predictions"),
+        "out_file_path": nothing("`intarsia predict -o` says where to"),
+        "collect_device": nothing("predictions are not collected"),
+        "collect_dir": nothing("predictions are not collected"),
+    },
     "CityscapesMetric": SCOPE
     | {
         "type": TYPE,
@@ -189,7 +199,7 @@ DATA_AREAS: dict[str, Area] = {
         "keep_results": to("a note; what format_only writes is kept, and scores are counted without files", "bool"),
         "collect_device": nothing("counts are summed where they are"),
         "collect_dir": nothing("counts are summed where they are"),
-        "prefix": nothing("names in reports are fixed"),
+        "prefix": PREFIX,
     },
     "DepthMetric": SCOPE
     | {
@@ -203,7 +213,7 @@ DATA_AREAS: dict[str, Area] = {
         "format_only": refused("depths are written by `intarsia predict WEIGHTS IMAGES -o OUT`", False),
         "collect_device": nothing("sums are added where they are"),
         "collect_dir": nothing("sums are added where they are"),
-        "prefix": nothing("names in reports are fixed"),
+        "prefix": PREFIX,
     },
     "IoUMetric": SCOPE
     | {
@@ -222,6 +232,6 @@ DATA_AREAS: dict[str, Area] = {
         "format_only": _FORMAT_ONLY,
         "collect_device": nothing("counts are summed where they are"),
         "collect_dir": nothing("counts are summed where they are"),
-        "prefix": nothing("names in reports are fixed"),
+        "prefix": PREFIX,
     },
 }

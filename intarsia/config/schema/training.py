@@ -145,6 +145,17 @@ _SCHEDULES: dict[str, Area] = {
         "eta_min_ratio": to("", "float | None"),
     },
 }
+_PLATEAU: Area = {
+    "monitor": to("", "str"),
+    "rule": to("", "Literal['less', 'greater']"),
+    "factor": to("", "float"),
+    "patience": to("", "int"),
+    "threshold": to("", "float"),
+    "threshold_rule": to("", "Literal['rel', 'abs']"),
+    "cooldown": to("", "int"),
+    "min_value": to("", "float | list[float]"),
+    "eps": to("", "float"),
+}
 _CYCLE: Area = {
     "total_steps": to("", "int | None"),
     "pct_start": to("", "float"),
@@ -152,26 +163,28 @@ _CYCLE: Area = {
     "three_phase": to("", "bool"),
 }
 
+_ONE_CYCLE: Area = {
+    **_CYCLE,
+    "eta_max": to("", "float"),
+    "div_factor": to("", "float"),
+    "final_div_factor": to("", "float"),
+}
+_SCHEDULES["ReduceOnPlateauLR"] = _PLATEAU
+_MOVED: Area = {"param_name": to("optim.schedules.parameter", "Literal['lr', 'momentum']")}
+
 SCHEDULES: dict[str, Area] = {
     **_SCHEDULES,
     **{f"{name[:-2]}Momentum": area for name, area in _SCHEDULES.items() if name.endswith("LR")},
-    "OneCycleLR": {
-        **_CYCLE,
-        "eta_max": to("", "float"),
-        "div_factor": to("", "float"),
-        "final_div_factor": to("", "float"),
-    },
+    **{f"{name[:-2]}ParamScheduler": area | _MOVED for name, area in _SCHEDULES.items() if name.endswith("LR")},
+    "OneCycleLR": _ONE_CYCLE,
+    "OneCycleParamScheduler": _ONE_CYCLE | _MOVED,
     "OneCycleMomentum": {**_CYCLE, "base_momentum": to("", "float"), "max_momentum": to("", "float")},
 }
-"""Schedule -> its own arguments, kept in optim.schedules.args."""
+"""Schedule -> its own arguments, kept in optim.schedules.args; but "param_name", which says what is moved."""
 
 _NEED = {"MultiStep": "milestones", "Step": "step_size", "Exponential": "gamma", "CosineRestart": "periods"}
 
-SCHEDULES_NEED = {f"{curve}{moved}": key for curve, key in _NEED.items() for moved in ("LR", "Momentum")} | {
-    "OneCycleLR": "eta_max"
-}
-"""Schedule -> the argument that it cannot do without."""
-
-_PLATEAU = "it follows a metric; here rates are functions of the step, so that a run can be resumed exactly"
-SCHEDULES_REFUSED = {"ReduceOnPlateauLR": _PLATEAU, "ReduceOnPlateauMomentum": _PLATEAU}
-"""Schedule -> why there is none."""
+SCHEDULES_NEED = {
+    f"{curve}{moved}": key for curve, key in _NEED.items() for moved in ("LR", "Momentum", "ParamScheduler")
+} | {"OneCycleLR": "eta_max", "OneCycleParamScheduler": "eta_max"}
+"""Schedule -> the argument that it cannot do without, beside `param_name` where there is one."""

@@ -7,6 +7,9 @@ state is kept: a resumed run asks for step 100,000 directly.
 The meaning of `begin` and `end` is that of OpenMMLab's schedulers, in particular: the last step of a range has reached
 the end of the curve, milestones and periods count from `begin`, and after `end` the value stays where it is. Numbers
 agree with ``facts/schedules.json`` to the rounding of its step-by-step recursion.
+
+What rules of `plateau.py` have decided from evaluations is told as a list of cuts; given these, the value is a function
+of the step as before.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from intarsia.engine.optim.plateau import PLATEAU, Cut
 from intarsia.engine.optim.schedule_curves import CURVES, NEEDED, Curve, Stretch, in_steps
 from intarsia.spec import ScheduleSpec
 
@@ -35,14 +39,21 @@ class Schedule:
 
     @classmethod
     def of(
-        cls, schedules: Sequence[ScheduleSpec], epoch_length: int | None = None, *, iterations_per_step: int = 1
+        cls,
+        schedules: Sequence[ScheduleSpec],
+        epoch_length: int | None = None,
+        *,
+        iterations_per_step: int = 1,
+        cuts: Sequence[Cut] = (),
     ) -> Schedule:
         """The schedule of a run; arguments as of `ValueSchedule`. Raises ValueError for what makes no sense."""
 
         def values(parameter: Literal["lr", "momentum"], part: str | None) -> ValueSchedule:
             of_all = [spec for spec in schedules if spec.parameter == parameter and spec.part is None]
             own = [spec for spec in schedules if spec.parameter == parameter and spec.part == part]
-            return ValueSchedule(own or of_all, epoch_length, iterations_per_step=iterations_per_step)
+            chosen = own or of_all
+            made = [cut for cut in cuts if cut.rule in chosen]
+            return ValueSchedule(chosen, epoch_length, iterations_per_step=iterations_per_step, cuts=made)
 
         def of(part: str | None) -> Schedule:
             moved = any(spec.parameter == "momentum" and spec.part in (None, part) for spec in schedules)
@@ -64,13 +75,19 @@ class ValueSchedule:
 
     epoch_length: steps of one epoch, needed by stretches that count epochs. iterations_per_step: how many of the
     iterations that the other stretches count make up an optimizer step; the step takes the value of its last one.
+    cuts: what has been decided so far; one comes when the stretches have moved on to the iteration that follows.
     """
 
     def __init__(
-        self, schedules: Sequence[ScheduleSpec], epoch_length: int | None = None, *, iterations_per_step: int = 1
+        self,
+        schedules: Sequence[ScheduleSpec],
+        epoch_length: int | None = None,
+        *,
+        iterations_per_step: int = 1,
+        cuts: Sequence[Cut] = (),
     ) -> None:
         epoch = None if epoch_length is None else epoch_length * iterations_per_step
-        stretches = [_Placed(spec, epoch) for spec in schedules]
+        stretches = [_Placed(spec, epoch) for spec in schedules if spec.type != PLATEAU]
         edges = sorted({0, *(e for s in stretches for e in (s.begin, s.end))})
         self._ranges = [
             (start, stop, [s for s in stretches if s.begin <= start < s.end])
@@ -78,28 +95,40 @@ class ValueSchedule:
         ]
         self._walked: dict[tuple[float, int], list[float]] = {}
         self._iterations = iterations_per_step
+        self._cuts = sorted(cuts, key=lambda cut: cut.step)
 
     def __call__(self, base: float, step: int) -> float:
         """The value that step `step` (the first is 0) uses for a group whose own value is `base`."""
-        last = (step + 1) * self._iterations - 1
-        value = base
+        value, at, last = base, -1, (step + 1) * self._iterations - 1
+        for cut in self._cuts:
+            iteration = cut.step * self._iterations
+            if iteration > last:
+                break
+            value, at = cut(self._moved(value, base, at, iteration)), iteration
+        return self._moved(value, base, at, last)
+
+    def _moved(self, value: float, base: float, since: int, last: int) -> float:
+        """The value at iteration `last`, if it was `value` at the iteration `since`."""
         for start, stop, active in self._ranges:
             if last < start:
                 break
+            before, until = max(start - 1, since), min(last, stop - 1)
+            if until <= before:
+                continue
             if len(active) == 1:
-                value = active[0].move(value, base, start - 1, min(last, stop - 1))
+                value = active[0].move(value, base, before, until)
             elif active:
-                value = self._walk(value, base, start, min(last, stop - 1), active)
+                value = self._walk(value, base, before, until, active)
         return value
 
-    def _walk(self, value: float, base: float, start: int, last: int, active: Sequence[_Placed]) -> float:
-        values = self._walked.setdefault((base, start), [value])
-        for iteration in range(start + len(values) - 1, last + 1):
+    def _walk(self, value: float, base: float, before: int, last: int, active: Sequence[_Placed]) -> float:
+        values = self._walked.setdefault((base, before), [value])
+        for iteration in range(before + len(values), last + 1):
             value = values[-1]
             for stretch in active:
                 value = stretch.move(value, base, iteration - 1, iteration)
             values.append(value)
-        return values[last - start + 1]
+        return values[last - before]
 
 
 class _Placed:
@@ -132,7 +161,7 @@ class _Placed:
 def _checked(spec: ScheduleSpec) -> Curve:
     curve = CURVES.get(spec.type)
     if curve is None:
-        raise ValueError(f"unknown schedule {spec.type!r}; known: {', '.join(sorted(CURVES))}")
+        raise ValueError(f"unknown schedule {spec.type!r}; known: {', '.join(sorted((*CURVES, PLATEAU)))}")
     where = f"{spec.type}(begin={spec.begin}, end={spec.end})"
     if spec.end is not None and spec.end <= spec.begin:
         raise ValueError(f"{where} is empty: its end must lie after its begin")

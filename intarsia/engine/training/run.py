@@ -23,6 +23,7 @@ from intarsia.data.sample_cache import SampleCache
 from intarsia.data.unlabelled import Unlabelled
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.engine.callbacks.base import Observer
+from intarsia.engine.optim.plateau import Cut
 from intarsia.engine.optim.schedules import Schedule
 from intarsia.engine.training import environment
 from intarsia.inference.predictor import Predictor
@@ -218,8 +219,13 @@ class Run:
 
     @cached_property
     def schedule(self) -> Schedule:
-        """Learning rate and momentum of each step."""
-        return Schedule.of(self.optim.schedules, self.epoch_length, iterations_per_step=self.optim.iterations_per_step)
+        """Learning rate and momentum of each step, as long as no evaluation changes them."""
+        return self.schedule_after(())
+
+    def schedule_after(self, cuts: Sequence[Cut]) -> Schedule:
+        """Learning rate and momentum of each step, after what rules have decided from evaluations."""
+        per_step = self.optim.iterations_per_step
+        return Schedule.of(self.optim.schedules, self.epoch_length, iterations_per_step=per_step, cuts=cuts)
 
     @cached_property
     def folder(self) -> RunFolder:

@@ -17,6 +17,7 @@ from intarsia.distributed.launchers import is_secondary_error
 from intarsia.distributed.state_dicts import gathered, load_module, load_optimizer, module_state
 from intarsia.engine.callbacks.base import Observer
 from intarsia.engine.optim.lora import merge, ordinary_state, told
+from intarsia.engine.optim.plateau import Plateaus
 from intarsia.engine.training.checkpoint import Checkpoints, report_from, report_values
 from intarsia.engine.training.data_wait import DataWait
 from intarsia.engine.training.early_stopping import EarlyStopping
@@ -68,6 +69,8 @@ class Session:
             if run.early_stop is None
             else EarlyStopping(run.early_stop, metric=run.best_metric, mode=run.best_mode)
         )
+        per_step = run.optim.iterations_per_step
+        self.plateaus = Plateaus(run.optim.schedules, run.epoch_length, iterations_per_step=per_step)
         self._loaders: dict[int, BatchLoader] = {}
         self.log: TrainingLog
 
@@ -190,6 +193,8 @@ class Session:
         if self.early_stopping is not None:
             before = {"reference": self.best and self.best.value, "evaluations": state.get("stale", 0)}  # to 0.9
             self.early_stopping.load_state(state.get("early_stopping") or before)
+        self.plateaus.load_state(state.get("plateaus", ()))
+        self.trainer.schedule = self.run.schedule_after(self.plateaus.cuts)
 
     def save_if_due(self) -> None:
         """Save a checkpoint if the step says so, or the user wants to stop: then `stopping` is set."""
@@ -213,6 +218,7 @@ class Session:
             "evaluated_at": self._evaluated_at,
             "ema": {} if self.ema is None else self.ema.state(),
             "early_stopping": None if self.early_stopping is None else self.early_stopping.state(),
+            "plateaus": self.plateaus.state(),
             "seed": self.run.seed,
             "batch": self.run.batch,
         }
@@ -297,6 +303,7 @@ class Session:
             self._evaluated_at = self.step
             self._keep_if_best(report)
             self._stop_if_stale(report)
+            self._cut_if_stale(report)
             for observer in self._observers:
                 observer.evaluated(self.run, self.step, report)
             self._to_training()
@@ -376,6 +383,12 @@ class Session:
         elif rule.update(scores) and self.step < self.run.steps:
             self._ended_early = True
             self.log.say(f"stopping early: {rule}")
+
+    def _cut_if_stale(self, report: Report) -> None:
+        """Lower the learning rate, or the momentum, from the next step on, if a rule says so."""
+        for said in self.plateaus.update({**report.summary, **report.losses}, self.step):
+            self.log.say(said)
+            self.trainer.schedule = self.run.schedule_after(self.plateaus.cuts)
 
     def _write_weights(self, scores: dict[str, float]) -> None:
         if self._writes:

@@ -57,7 +57,7 @@ class Trainer:
         self.followers = [part for part in ready.network.modules() if isinstance(part, FollowsTraining)]
         self.guard = NonFiniteGuard(ready.network, ready.optimizer, run.runtime)
         self.steps_done = 0
-        self._schedule = run.schedule if schedule is None else schedule
+        self.schedule = run.schedule if schedule is None else schedule
         self._source = batches
         self._batches: DeviceBatches | None = None
 
@@ -66,7 +66,7 @@ class Trainer:
 
         A step whose losses or gradients are not finite is left out by the guard.
         """
-        lr = set_schedule(self.optimizer, self._schedule, self.steps_done)
+        lr = set_schedule(self.optimizer, self.schedule, self.steps_done)
         for part in self.followers:
             part.set_training_progress(min(self.steps_done / self.run.steps, 1.0))
         finite = torch.ones((), dtype=torch.bool, device=self.runtime.device)
