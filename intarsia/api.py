@@ -33,6 +33,8 @@ def load(
     scale: str | None = None,
     max_pixels: int | None = None,
     threshold: float | None = None,
+    precision: str = "32",
+    compile: bool = False,
 ) -> Predictor:
     """The model of a weights file, ready to predict.
 
@@ -46,16 +48,20 @@ def load(
     max_pixels: of the largest image that is read, by default 2**28.
     threshold: of two classes, the probability of the second above which a pixel gets it; by default the one that was
     chosen on the validation images, if the file keeps one, which is said, or what the config says.
+    precision: "32", or "bf16" or "16": half precision, faster where the device has instructions for it; labels differ
+    where two classes are nearly alike.
+    compile: whether the network goes through torch.compile, which takes its time at the first image and is kept for the
+    next process.
     A model of depth gives a `DepthPredictor`, whose predictions have `.depth` instead of `.label`.
 
     Raises ValueError if the file is missing, damaged, not one of ours, or does not fit its own description, cannot be
-    fetched, or if there is no such device.
+    fetched, if there is no such device, no such precision or no compiler, and for these two of an exported file.
     """
     from intarsia.colours import distinct_colours
     from intarsia.config.build import build_task
     from intarsia.config.language.reader import Config
     from intarsia.config.lowering.lower import lower
-    from intarsia.export.runtime import is_exported
+    from intarsia.export.runtime import check_execution, is_exported
     from intarsia.inference.threshold import predictor_at
     from intarsia.terminal import say
     from intarsia.weights.file import apply_state
@@ -66,6 +72,7 @@ def load(
     chosen = _checked_device(device)
     path = local(weights)
     if path is not None and is_exported(path):
+        check_execution(path, precision=precision, compile=compile)
         opened = open_exported(path, device=chosen.type if device is not None else "cpu")
         reader = reader_for(opened.spec, opened.meta.image, bands=bands, scale=scale, max_pixels=max_pixels)
         colours = opened.meta.palette or distinct_colours(len(opened.meta.classes))
@@ -92,7 +99,10 @@ def load(
     apply_state(task.get_submodule("model"), found.state()[0], optional=optional)
     palette = meta.palette or distinct_colours(len(meta.classes))
     reader = reader_for(spec, meta.image, bands=bands, scale=scale, max_pixels=max_pixels)
-    predictor = predictor_for(spec, task, classes=meta.classes, palette=palette, device=chosen, reader=reader)
+    predictor = predictor_for(
+        spec, task, classes=meta.classes, palette=palette, device=chosen, reader=reader,
+        precision=precision, compile=compile,
+    )  # fmt: skip
     return predictor_at(predictor, threshold)
 
 
@@ -165,13 +175,15 @@ def predictor_for(
     device: torch.device | str | None = None,
     augment: bool = False,
     reader: ImageReader | None = None,
+    precision: str = "32",
+    compile: bool = False,
 ) -> Predictor:
     """A predictor for a task built from `spec`, with the transforms of its test (or validation) pipeline.
 
     Of a model of depth it is a `DepthPredictor`, for which `classes`, the kinds of rooms, may be empty.
 
     device: by default where the task is. augment: average over the views that `spec` names, or the usual ones.
-    reader: of the images; by default as `spec` reads those of its data sets.
+    reader: of the images; by default as `spec` reads those of its data sets. precision, compile: see `load`.
     """
     from intarsia.config.build import build
     from intarsia.export.task import ExportedDepthPredictor, ExportedPredictor, is_exported
@@ -194,6 +206,8 @@ def predictor_for(
         palette=palette,
         device=device,
         reader=reader or reader_for(spec),
+        precision=precision,
+        compile=compile,
     )
 
 

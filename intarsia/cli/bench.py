@@ -40,6 +40,8 @@ def bench(
         typer.Option("--threads", min=1, help="Of the processor; by default what each program chooses."),
     ] = None,
     device: options.Device = "auto",
+    precision: options.InferencePrecision = "32",
+    compiled: options.Compile = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every pass.")] = False,
     trust: options.Trust = None,
 ) -> None:
@@ -51,7 +53,7 @@ def bench(
     found, where = run(
         BenchRequest(
             models=models, sizes=tuple(map(_size, sizes.split(","))), batches=tuple(map(_count, batches.split(","))),
-            passes=passes, device=device, threads=threads,
+            passes=passes, device=device, threads=threads, precision=precision, compile=compiled,
         )
     )  # fmt: skip
     if as_json:

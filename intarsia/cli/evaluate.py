@@ -133,9 +133,8 @@ def evaluate(
     key: options.Key = None,
     prefix: options.Prefix = None,
     trust: options.Trust = None,
-    precision: Annotated[
-        str, typer.Option("--precision", help="32, or 64: slower, and the same on every machine.")
-    ] = "32",
+    precision: options.InferencePrecision = "32",
+    compiled: options.Compile = False,
 ) -> None:
     """Evaluate a model, or label maps in files: a table by class, eval.json, eval.csv, pictures of the worst images."""
     if split not in ("train", "val", "test"):
@@ -197,6 +196,7 @@ def evaluate(
         device=device,
         devices=devices,
         precision=precision,
+        compile=compiled,
     )
     evaluate_model(request)
 

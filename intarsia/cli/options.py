@@ -250,6 +250,16 @@ Precision = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--precision", help="32, 16 (mixed) or bf16 (mixed).", rich_help_panel=_MACHINE),
 ]
+InferencePrecision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="32|bf16|16|64",
+        help="What the network computes in: bf16 or 16 is faster where processor or GPU have instructions for it, and "
+        "a few labels differ; 64 is slower, and the same on every machine.",
+        rich_help_panel=_MACHINE,
+    ),
+]
 Set = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option(

@@ -180,6 +180,8 @@ def predict(
     device: options.Device = "auto",
     devices: device_options.Devices = None,
     part: device_options.Part = None,
+    precision: options.InferencePrecision = "32",
+    compiled: options.Compile = False,
     key: options.Key = None,
     prefix: options.Prefix = None,
     trust: options.Trust = None,
@@ -200,7 +202,7 @@ def predict(
         geotiff=geotiff, opacity=opacity, contours=contours, legend=legend, every=every, start=start, stop=stop,
         rate=rate, slide=slide, blend=blend, augment=augment, threshold=threshold, bands=bands, scale=scale,
         max_pixels=max_pixels, beside=tuple(beside or ()), raster=raster, font=font, device=device,
-        devices=devices, part=part,
+        devices=devices, part=part, precision=precision, compile=compiled,
     )  # fmt: skip
     if not predict_inputs(request):
         raise typer.Exit(1)

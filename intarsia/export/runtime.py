@@ -68,6 +68,20 @@ def is_exported(path: Path) -> bool:
     return suffix in _MODULES and (path.is_dir() if suffix == ".mlpackage" else path.is_file())
 
 
+def check_execution(path: Path, *, precision: str, compile: bool) -> None:
+    """Raises ValueError for what an exported file has decided: its precision, and the program that it is."""
+    if precision != "32":
+        raise ValueError(
+            f"{path} is an exported file: its precision is in it, and stays. `intarsia export` makes files of another "
+            "one: --precision fp16 or int8"
+        )
+    if compile:
+        raise ValueError(
+            f"{path} is an exported file: its runtime has a program of its own, and --compile is for weights. "
+            "`intarsia export --to aoti` makes a file of what torch compiles"
+        )
+
+
 def read_meta(path: Path) -> ExportMeta:
     """What an exported file says about itself. Raises ValueError for files that are damaged or not of Intarsia."""
     found: ExportMeta = _format(path).read_meta(path)

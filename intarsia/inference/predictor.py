@@ -20,6 +20,7 @@ from intarsia.data.collate import collate
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.pages import count_pages
 from intarsia.inference.class_names import label_values
+from intarsia.inference.execution import Execution
 from intarsia.inference.inputs.arrays import ImageLike, as_array
 from intarsia.inference.inputs.finding import FoundImages, ImageFile, Pages, means_many
 from intarsia.inference.inputs.images import ImageStream, warn_of_pages
@@ -83,9 +84,10 @@ class Predictor:
     foreground is named, the other is called "background".
     reader: what the model expects of an image's bands and values; by default 8-bit RGB.
     batch_windows: how many sliding windows go through the network together; None lets the memory decide.
+    precision, compile: how the network computes, see `Execution`.
     least_size: pixels of the least side that the network can see; smaller inputs are padded.
 
-    Raises ValueError for windows or views that make no sense.
+    Raises ValueError for windows, views or a precision that make no sense, and if there is no compiler to compile with.
     """
 
     def __init__(
@@ -100,6 +102,8 @@ class Predictor:
         device: torch.device | str | None = None,
         reader: ImageReader | None = None,
         batch_windows: int | None = None,
+        precision: str = "32",
+        compile: bool = False,
     ) -> None:
         if inference.mode != "whole":
             check_windows(inference.crop_size, inference.stride, even=inference.mode == "slide_even")
@@ -118,6 +122,7 @@ class Predictor:
         if _device_of(task) != self.device:
             task.to(self.device)
         self.task = task
+        self.network = Execution(task, self.device, precision=precision, compile=compile)
         sized = (task.model, getattr(task.model, "backbone", None))
         self.least_size: int = max(getattr(part, "least_size", 1) for part in sized)
         self._memory = MemoryCheck(task, self.device, least_size=self.least_size)
@@ -261,7 +266,7 @@ class Predictor:
             shown = [metas[window.image] for window in windows]
             conditions = self.task.conditions(shown) if isinstance(self.task, ConditionalTask) else ()
             with network_errors(shown, pixels.shape[2:]):
-                logits = self.task.model(pixels, *conditions)
+                logits = self.network(pixels, *conditions)
             self._check_channels(logits.shape[1])
             noted = soundness or Soundness()
             noted.note(logits, shown)

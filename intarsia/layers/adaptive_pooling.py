@@ -21,13 +21,13 @@ from intarsia.layers.memory_order import in_order
 
 def adaptive_avg_pool(x: Tensor, cells: int) -> Tensor:
     """(N, C, H, W) -> (N, C, cells, cells), the mean of each cell."""
-    is_exporting = torch.compiler.is_exporting()
-    if cells == 1 and is_exporting:
+    in_graph = torch.compiler.is_compiling()  # also where it is exported
+    if cells == 1 and in_graph:
         return x.mean((2, 3), keepdim=True)  # the same sum, without asking how the map lies in memory
-    if cells == 1 or not (is_exporting or determinism.wanted_of(x)):
-        return F.adaptive_avg_pool2d(x, cells)
+    if cells == 1 or not (in_graph or determinism.wanted_of(x)):
+        return F.adaptive_avg_pool2d(x, cells)  # of which Inductor would make code for one size alone
     rows, columns = (_shares(cells, x.shape[dim], x) for dim in (2, 3))  # (cells, H), (cells, W)
-    if not is_exporting:
+    if not in_graph:
         return rows @ x @ columns.T
     # The map on the left of both, and in order: torch.export would ask for more than one row before it repeats `rows`
     # for each map, or leaves one as it lies.

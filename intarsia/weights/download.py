@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from intarsia.io.cache import CACHE as CACHE
+from intarsia.io.cache import cache_root
 from intarsia.io.digest import file_hash
 from intarsia.io.stores import OFFLINE as OFFLINE
 from intarsia.io.stores import is_offline as is_offline
@@ -36,7 +38,7 @@ from intarsia.terminal import progress, say
 if TYPE_CHECKING:
     import requests
 
-CACHE, MIRROR = "INTARSIA_CACHE", "INTARSIA_MIRROR"
+MIRROR = "INTARSIA_MIRROR"
 
 TO_CONNECT, PATIENCE = 10.0, 30.0
 """Seconds after which a server is given up that cannot be reached, or is silent."""
@@ -91,9 +93,8 @@ class _Wanted:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: `INTARSIA_CACHE`, or else `intarsia` in the user's folder for such files."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get(CACHE) or Path(base) / "intarsia") / "weights"
+    """Where downloads are kept."""
+    return cache_root() / "weights"
 
 
 def cached_file(address: str) -> Path:

@@ -30,6 +30,7 @@ class BenchRequest:
     """What is measured. models: runs, weights, exported files. sizes: (height, width) of images, batches: of them.
 
     passes: timed, of each. threads: of the processor, for torch and for the runtimes; None leaves them as they are.
+    precision, compile: how the networks of weights compute.
     """
 
     models: Sequence[PathLike]
@@ -38,6 +39,8 @@ class BenchRequest:
     passes: int = 20
     device: str = "auto"
     threads: int | None = None
+    precision: str = "32"
+    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,10 @@ def bench(request: BenchRequest) -> tuple[list[Measurement], Mapping[str, str]]:
             model: OpenModel | None = None  # so that what the last one took is free again
             before = _taken()
             gpu = GPUMemory()
-            model = open_model(name, config=None, device=request.device, threads=request.threads)
+            model = open_model(
+                name, config=None, device=request.device, threads=request.threads, precision=request.precision,
+                compile=request.compile,
+            )  # fmt: skip
             for size in request.sizes:
                 for batch in request.batches:
                     bar(len(found) // 2, total)
@@ -119,7 +125,8 @@ def _measured(
 def _program(model: OpenModel, device: str) -> tuple[str, bool]:
     """What computes a model, and whether it does so on a GPU of NVIDIA."""
     if not is_exported(model.task):
-        return f"torch, {model.device}", model.device == "cuda"
+        how = [model.precision] * (model.precision != "32") + ["compiled"] * model.compile
+        return ", ".join(["torch", model.device, *how]), model.device == "cuda"
     name = runtime_name(model.task)
     return (f"{name}, cuda", True) if device == "cuda" else (name, name == "TensorRT")
 
@@ -167,7 +174,7 @@ def _works(model: OpenModel, size: Size, batch: int) -> dict[str, Callable[[], o
 
     def network() -> object:
         with torch.inference_mode():
-            return task.model(shown)
+            return predictor.network(shown)
 
     return {WHOLE: whole, NETWORK: network}
 

@@ -57,6 +57,7 @@ class EvaluationRequest:
     choose_threshold: find it on these images, use it, and keep it in the weights file.
     bands, scale: how images of `data` are read that are not those of the training. font: a file, for names of classes
     in pictures. devices: several of this machine, see `named_devices`, each for a share of the images.
+    precision: "32", "bf16", "16" or "64". compile: the network, by torch.compile.
     """
 
     weights: PathLike
@@ -83,6 +84,7 @@ class EvaluationRequest:
     device: str = "auto"
     font: Path | None = None
     precision: str = "32"
+    compile: bool = False
     key: str | None = None
     prefix: str | None = None
     devices: str | None = None
@@ -137,7 +139,7 @@ def evaluate_model(request: EvaluationRequest) -> Report | None:
 
 def _opened(request: EvaluationRequest, device: str) -> OpenModel:
     model = open_model(
-        request.weights, config=request.config, device=device, precision=request.precision,
+        request.weights, config=request.config, device=device, precision=request.precision, compile=request.compile,
         bands=parse_bands(request.bands) if request.bands else None, scale=request.scale,
         key=request.key, prefix=request.prefix,
     )  # fmt: skip
@@ -344,7 +346,8 @@ def write_submission(model: OpenModel, request: EvaluationRequest) -> None:
             weights=request.weights, config=request.config, key=request.key, prefix=request.prefix,
             inputs=tuple(_image_paths(dataset)), out=f"{folder}/", save="label", file_format=submission.format,
             slide=request.slide, blend=request.blend, augment=request.augment, threshold=request.threshold,
-            device=request.device, devices=request.devices, geotiff=False,
+            device=request.device, devices=request.devices, geotiff=False, precision=request.precision,
+            compile=request.compile,
         )
     )  # fmt: skip
     if not whole:

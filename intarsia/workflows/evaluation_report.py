@@ -19,6 +19,7 @@ from intarsia.colours import distinct_colours
 from intarsia.config.build import build_metric, metric_of
 from intarsia.contracts import Metric, NumberedMetric, Report, SampleMeta
 from intarsia.engine.training import environment
+from intarsia.inference.precision import AUTOCAST
 from intarsia.io.digest import file_hash
 from intarsia.label_sets import pictured
 from intarsia.metrics.confusion import confusion_matrix
@@ -355,7 +356,7 @@ def _inference(model: OpenModel, predictor: Predictor) -> dict[str, str]:
         found["threshold"] = f"{spec.foreground_above:.4f}"
     found["device"] = str(predictor.device)
     if parameter is not None:
-        found["precision"] = str(parameter.dtype).removeprefix("torch.")
+        found["precision"] = str(AUTOCAST[predictor.network.precision] or parameter.dtype).removeprefix("torch.")
     return found
 
 

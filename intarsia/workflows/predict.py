@@ -62,7 +62,7 @@ class PredictRequest:
     second of a video made of images. slide, blend, augment, threshold: windows, views and the threshold of two classes,
     as the options of the command line have them. bands, scale, max_pixels: how images are read that are not those of
     the training. beside: NAME=FOLDER of further images, of a model that takes several. font: for names of
-    classes in pictures.
+    classes in pictures. precision: "32", "bf16", "16" or "64". compile: the network, by torch.compile.
     """
 
     weights: PathLike
@@ -99,6 +99,8 @@ class PredictRequest:
     device: str = "auto"
     devices: str | None = None
     part: str | None = None
+    precision: str = "32"
+    compile: bool = False
 
 
 def predict(request: PredictRequest) -> bool:
@@ -161,7 +163,7 @@ def _opened(request: PredictRequest, device: str, *, inside: bool) -> OpenModel:
     model = open_model(
         request.weights, config=request.config, device=device, scale=request.scale,
         bands=parse_bands(request.bands) if request.bands else None, max_pixels=request.max_pixels,
-        key=request.key, prefix=request.prefix,
+        key=request.key, prefix=request.prefix, precision=request.precision, compile=request.compile,
     )  # fmt: skip
     blend = request.blend if inside else None
     return with_views(model, slide=request.slide, blend=blend, augment=request.augment, threshold=request.threshold)

@@ -6,7 +6,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +20,9 @@ from intarsia.config.language.reader import Config
 from intarsia.contracts import Batch, ConditionalTask, PathLike, SampleMeta, Size, Task
 from intarsia.engine.training.environment import hardware
 from intarsia.guide.counting import fake_tensors, flop_counter, multiply_adds_by_part, parts_of, peak_counter
+from intarsia.inference.execution import Execution
 from intarsia.inference.network import network_errors
+from intarsia.inference.precision import AUTOCAST
 from intarsia.inference.predictor import Predictor
 from intarsia.spec import InferenceSpec, RunSpec
 from intarsia.terminal import progress, warn
@@ -34,8 +36,6 @@ SIDE = 512
 
 WARM_UP = 3
 """Passes before any is timed: the first ones allocate, choose algorithms and fill caches."""
-
-AUTOCAST = {"32": None, "16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,18 +255,15 @@ def _timed(found: Profile, spec: RunSpec, request: ProfileRequest) -> Profile:
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
     images = torch.rand(found.batch, found.channels, *found.size, device=device)
-    kind = AUTOCAST[request.precision]
-
-    def precision() -> AbstractContextManager[Any]:
-        return nullcontext() if kind is None else torch.autocast(device.type, dtype=kind)
+    execution = Execution(task, device, precision=request.precision)
 
     def network() -> Tensor:
-        with torch.inference_mode(), precision():
-            return task.model(images)
+        with torch.inference_mode():
+            return execution(images)
 
     works: dict[str, Callable[[], object]] = {"network": network}
     if not isinstance(task, ConditionalTask):
-        works["pixels to labels"] = _prediction(task, spec.inference, found, precision)
+        works["pixels to labels"] = _prediction(task, spec.inference, found, request.precision)
     with progress("measuring") as bar:
         timings = []
         for number, (what, work) in enumerate(works.items()):
@@ -301,19 +298,17 @@ def measured(
     return tuple(seconds)
 
 
-def _prediction(
-    task: Task, inference: InferenceSpec, found: Profile, precision: Callable[[], AbstractContextManager[Any]]
-) -> Callable[[], object]:
+def _prediction(task: Task, inference: InferenceSpec, found: Profile, precision: str) -> Callable[[], object]:
     """From 8-bit pixels on the processor to label maps there, at the images' own size: what a user waits for."""
     names = [f"class {index}" for index in range(max(inference.num_classes, 1))]
-    predictor = Predictor(task, inference=inference, classes=names, palette=[(0, 0, 0)] * len(names))
+    palette = [(0, 0, 0)] * len(names)
+    predictor = Predictor(task, inference=inference, classes=names, palette=palette, precision=precision)
     pixels = torch.randint(0, 256, (found.batch, found.channels, *found.size), dtype=torch.uint8)
     meta = SampleMeta(name="image", original_size=found.size)
     batch = Batch(pixels, None, (found.size,) * found.batch, (meta,) * found.batch)
 
     def predict() -> object:
-        with precision():
-            return [label.cpu() for label in predictor.predict_batch(batch)]
+        return [label.cpu() for label in predictor.predict_batch(batch)]
 
     return predict
 

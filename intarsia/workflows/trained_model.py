@@ -19,7 +19,8 @@ from intarsia.data.description.model import DataDescription, LabelValue
 from intarsia.data.description.read import read_description
 from intarsia.data.description.splits import ShareSplit
 from intarsia.data.image_reader import ImageReader
-from intarsia.export.runtime import is_exported
+from intarsia.export.runtime import check_execution, is_exported
+from intarsia.inference.precision import AUTOCAST
 from intarsia.spec import Component, RunSpec
 from intarsia.weights.base import WHOLE
 from intarsia.weights.file import AUXILIARY, LoadReport, WeightsMeta, apply_state
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from intarsia.data.pipeline import Pipeline
     from intarsia.inference.predictor import Predictor
 
+PRECISIONS = (*AUTOCAST, "64")
+"""Of `--precision`: half ones are how a network computes, "64" is what its weights are in."""
+
 
 @dataclass(frozen=True)
 class OpenModel:
@@ -41,7 +45,8 @@ class OpenModel:
     config: what it was built from. spec: the run, with the threshold that its file keeps. meta: what that says of its
     classes and labels; empty where it says nothing. reader: of images as it expects them. report: what became of every
     tensor. notes: what the user should know about names and parts. recipe: the name of the published checkpoint that it
-    is, or "".
+    is, or "". precision: of `PRECISIONS`. compile: whether
+    the network goes through torch.compile.
     """
 
     file: Path
@@ -54,6 +59,8 @@ class OpenModel:
     report: LoadReport
     notes: tuple[str, ...]
     recipe: str = ""
+    precision: str = "32"
+    compile: bool = False
 
     def predictor(
         self, classes: Sequence[str] = (), palette: Sequence[Sequence[int]] = (), *, augment: bool = False
@@ -65,6 +72,7 @@ class OpenModel:
         return predictor_for(
             self.spec, self.task,
             classes=names, palette=colours, device=self.device, augment=augment, reader=self.reader,
+            precision=self.precision if self.precision in AUTOCAST else "32", compile=self.compile,
         )  # fmt: skip
 
 
@@ -74,6 +82,7 @@ def open_model(
     config: str | None,
     device: str,
     precision: str = "32",
+    compile: bool = False,
     key: str | None = None,
     prefix: str | None = None,
     bands: Sequence[int] | None = None,
@@ -86,19 +95,20 @@ def open_model(
 
     weights: what `locate.locate` takes: a file, a run's folder, a published name.
     config: file or recipe of the model; by default what the weights' own file says, or the recipe of that name.
-    precision: "32" or "64".
+    precision: "32", "bf16", "16" or "64". compile: whether the network goes through torch.compile.
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
     bands, scale, max_pixels: how images are read that are not those of the training, see `api.load`.
     base: the backbone that the file lacks or holds differences to, under any name that `locate` takes, or "none".
 
     Raises ValueError if there are no weights, if nothing says which model they belong to, or if they do not fit it.
     """
-    if precision not in ("32", "64"):
-        raise ValueError(f"--precision is 32 or 64 here, found {precision!r}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"--precision is one of {', '.join(PRECISIONS)}, found {precision!r}")
     exported = local(weights)
     if exported is not None and is_exported(exported):
-        if config is not None or precision != "32":
-            raise ValueError(f"{exported} is an exported file: its config and its precision are in it, and stay")
+        if config is not None:
+            raise ValueError(f"{exported} is an exported file: its config is in it, and stays")
+        check_execution(exported, precision=precision, compile=compile)
         opened = open_exported(exported, device=_of_runtime(device), threads=threads)
         return of_exported(exported, opened, bands=bands, scale=scale, max_pixels=max_pixels)
     source = find_weights(weights, key=key, prefix=prefix)
@@ -119,8 +129,9 @@ def open_model(
     spec = as_kept(spec, source.meta)
     reader = reader_for(spec, source.meta.image, bands=bands, scale=scale, max_pixels=max_pixels)
     return OpenModel(
-        source.path, resolved, spec, source.meta, task, chosen, reader, report, tuple(notes), source.recipe
-    )
+        source.path, resolved, spec, source.meta, task, chosen, reader, report, tuple(notes), source.recipe,
+        precision, compile,
+    )  # fmt: skip
 
 
 def of_exported(

@@ -153,8 +153,8 @@ def test_evaluation_in_64_bits(run: Path, tmp_path: Path, capsys: pytest.Capture
     words = ["eval", str(run), "--out", str(tmp_path / "scores"), "--device", "cpu", "--pictures", "0", "--precision"]
     assert main([*words, "64"]) == 0
     assert scores(tmp_path / "scores")["mIoU"] == pytest.approx(scores(run)["mIoU"], abs=1e-3)
-    assert main([*words, "16"]) == 2
-    assert "--precision is 32 or 64" in capsys.readouterr().err
+    assert main([*words, "8"]) == 2
+    assert "--precision is one of 32, 16, bf16, 64, found '8'" in capsys.readouterr().err
     pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     images, sizes = torch.tensor(pixels).permute(2, 0, 1)[None], [(64, 96)]
     with torch.no_grad():

@@ -25,7 +25,8 @@ def test_maxima_are_those_of_torchs_layer(size: tuple[int, int], grid: tuple[int
 def test_means_are_those_of_torchs_layer(
     cells: int, size: tuple[int, int], exporting: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: exporting)
+    for name in ("is_exporting", "is_compiling"):
+        monkeypatch.setattr(torch.compiler, name, lambda: exporting)
     grid = (cells, cells)
     compare(
         size, grid, lambda x: adaptive_avg_pool(x, cells), lambda x: F.adaptive_avg_pool2d(x, cells),

@@ -158,6 +158,7 @@ def predict_scene(
             "panels": ",".join(str(panel.left) for panel in panels),
             "batch": str(strips.batch),
             "device": predictor.device.type,
+            **({} if predictor.network.precision == "32" else {"precision": predictor.network.precision}),
         }
         parts = _finished_strips(out, everything, share, restart=restart)
         counts = share.gather(_predict_parts(strips, panels, parts, progress, share))

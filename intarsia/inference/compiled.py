@@ -1,0 +1,169 @@
+"""A network through torch.compile, for prediction: one graph for images of any size, kept for the next process.
+
+What Inductor makes of a graph (C++ or Triton code, compiled) lies in a folder below that of `INTARSIA_CACHE`, one for
+each version of torch and kind of processor, so that a shared folder serves different machines. In it Inductor finds
+things by the graph, the shapes of the weights, the device and its own settings, and not by the weights' values.
+Another process follows the network's Python once more, and reads the rest.
+
+Sizes are symbols in the graph. Where torch asks for more about them than that (whether they are even, say), there are
+several graphs: `MOST` at most, and what fits none of these is computed as without torch.compile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from intarsia.io.cache import cache_root
+from intarsia.terminal import say, warn
+
+MOST = 4
+"""Times that graphs are made of one network: for one image and for several, and where sizes have to be told apart."""
+
+FOLDER = "TORCHINDUCTOR_CACHE_DIR"
+"""The environment variable that says where Inductor keeps what it has made; one that is set stays."""
+
+
+class CompiledNetwork:
+    """Calls a network through torch.compile; it says what was compiled, how long that took, and what was there already.
+
+    device: where it computes. A network, or a size, for which torch.compile has no code, is called as it is, which is
+    said once.
+
+    Raises ValueError if there is no compiler for that device.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        check_compiler(device)
+        self._network = network
+        self._call = torch.compile(network, backend=self._compile, dynamic=True)
+        self._times = 0  # that graphs were made
+        self._made: list[str] = []  # how those of a running call came about
+        self._given_up = False
+        self._talking = threading.Lock()
+
+    def __call__(self, *inputs: Any) -> Tensor:
+        """What the network says of its inputs."""
+        if self._given_up:
+            return self._plain(*inputs)
+        from torch._dynamo.exc import TorchDynamoException
+        from torch.fx.experimental import _config as of_symbols
+
+        began = time.perf_counter()
+        try:
+            with of_symbols.patch(use_duck_shape=False):  # a square image says nothing of the next one
+                found: Tensor = self._call(*inputs)
+        except TorchDynamoException as error:
+            found = self._plain(*inputs)  # raises by itself where the inputs are at fault
+            self._give_up(error)
+        self._tell(time.perf_counter() - began)
+        return found
+
+    def _plain(self, *inputs: Any) -> Tensor:
+        found: Tensor = self._network(*inputs)
+        return found
+
+    def _compile(self, graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        """Inductor's code for a graph; the graph itself where there is none, or there are too many."""
+        if self._times >= MOST or self._given_up:
+            self._made += [""] * (not self._given_up)
+            return graph.forward
+        before = _from_cache()
+        try:
+            code = make_code(graph, inputs)
+        except Exception as error:  # Inductor, its C++ compiler or Triton, whatever they raise
+            self._give_up(error)
+            return graph.forward
+        self._made.append("read" if _from_cache() > before else "compiled")
+        return code
+
+    def _give_up(self, error: Exception) -> None:
+        with self._talking:
+            if not self._given_up:
+                warn(f"torch.compile has no code for this network, which is computed without: {_reason(error)}")
+            self._given_up = True
+
+    def _tell(self, seconds: float) -> None:
+        """One line of what a call has made besides its answer; what another thread has made meanwhile is in it."""
+        if not self._made:
+            return
+        with self._talking:
+            made, self._made = self._made, []
+            self._times += bool(made)
+        if made and not all(made):
+            if self._times == MOST + 1:
+                warn(f"torch.compile: this is the {MOST + 1}th kind of size; such and further ones are not compiled")
+        elif made:
+            read = made.count("read")
+            where = os.environ.get(FOLDER, "")
+            what = f"read from {where}" if read == len(made) else f"compiled, and kept in {where}"
+            if 0 < read < len(made):
+                what = f"{len(made) - read} compiled, {read} read from {where}"
+            say(f"torch.compile: the network, {what}; the first image took {seconds:.1f} s")
+
+
+def make_code(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+    """Inductor's code for a graph of torch.fx, from its cache where it has made it before."""
+    from torch._inductor.compile_fx import compile_fx
+
+    os.environ.setdefault(FOLDER, str(compiled_folder()))
+    code: Callable[..., Any] = compile_fx(graph, inputs)  # type: ignore[assignment]
+    return code
+
+
+def compiled_folder() -> Path:
+    """Where compiled networks are kept for this torch, Python and processor."""
+    ask = getattr(torch.cpu, "get_capabilities", None)
+    facts = sorted(dict(ask()).items()) if ask else [torch.backends.cpu.get_cpu_capability()]
+    processor = hashlib.sha256(repr((platform.processor(), facts)).encode()).hexdigest()[:8]
+    python = f"py{sys.version_info.major}{sys.version_info.minor}"
+    return cache_root() / "compiled" / f"torch{torch.__version__}-{python}-{platform.machine()}-{processor}"
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raises ValueError, saying what to install, if torch.compile has no compiler for a device."""
+    if device.type == "cuda":
+        from torch.utils._triton import has_triton
+
+        if not has_triton():
+            raise ValueError(
+                "--compile on a GPU needs Triton, which is not installed or does not know this GPU (it knows compute "
+                "capability 7.0 and later): `pip install triton` on Linux, `pip install triton-windows` on Windows"
+            )
+    elif device.type == "cpu":
+        from torch._inductor.cpp_builder import get_cpp_compiler
+        from torch._inductor.exc import InvalidCxxCompiler
+
+        try:
+            get_cpp_compiler()
+        except (InvalidCxxCompiler, RuntimeError) as error:
+            raise ValueError(
+                "--compile on a processor needs a C++ compiler: `apt-get install g++`, `dnf install gcc-c++`, on macOS "
+                "`xcode-select --install`, on Windows the Build Tools of Visual Studio with C++; the environment "
+                f"variable CXX names another one ({_reason(error)})"
+            ) from None
+
+
+def _from_cache() -> int:
+    """Graphs that this process has read from Inductor's cache."""
+    from torch._dynamo.utils import counters
+
+    return int(counters["aot_autograd"]["autograd_cache_hit"] + counters["inductor"]["fxgraph_cache_hit"])
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what torch says; of an error that it has put into another, of the inner one."""
+    inner = getattr(error, "inner_exception", error)
+    lines = [line.strip() for line in str(inner).splitlines() if line.strip()]
+    return f"{type(inner).__name__}: {lines[0]}" if lines else type(inner).__name__

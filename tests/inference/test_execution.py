@@ -1,0 +1,334 @@
+"""How networks compute when they predict: half precision, and torch.compile."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import intarsia
+from intarsia.inference import compiled, precision
+from intarsia.inference.execution import Execution
+from intarsia.inference.predictor import Predictor
+from intarsia.layers.adaptive_pooling import AdaptiveAvgPool
+from intarsia.layers.levels import resize
+from intarsia.spec import InferenceSpec
+from intarsia.terminal import Notice
+
+SIZES = [(96, 96), (90, 112), (101, 77), (83, 131), (87, 86), (128, 128)]
+"""Above the size from which torch convolves in another way, which is another graph."""
+FASTER = {"architecture": "x86_64", "avx512_bf16": True, "avx512_fp16": True}
+
+
+def image(height: int, width: int) -> np.ndarray:
+    coarse = np.random.default_rng(height * width).integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
+    return np.kron(coarse, np.ones((8, 8, 1), np.uint8))[:height, :width]
+
+
+def same_away_from_ties(found: np.ndarray, logits: np.ndarray, expected: np.ndarray, least: float) -> float:
+    """The share of equal labels; all are equal whose two largest logits (of float32) are further apart than `least`."""
+    first, second = np.sort(logits, axis=0)[[-1, -2]]
+    clear = first - second > least
+    assert clear.mean() > 0.5
+    assert np.array_equal(found[clear], expected[clear])
+    return float((found == expected).mean())
+
+
+@pytest.fixture
+def fast_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "_capabilities", lambda: FASTER)
+
+
+# --- Half precision -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("fast_processor")
+@pytest.mark.parametrize("bits", ["bf16", "16"])
+def test_labels_in_half_precision_are_equal_away_from_ties(
+    make_weights: Callable[..., Path], bits: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    plain, half = (
+        intarsia.load(make_weights(), device="cpu"),
+        intarsia.load(make_weights(), device="cpu", precision=bits),
+    )
+    shares = []
+    for size in SIZES[:3]:
+        expected, found = (one.predict(image(*size), logits=True, probabilities=True) for one in (plain, half))
+        assert expected.logits is not None
+        assert found.logits is not None
+        assert found.probabilities is not None
+        assert found.logits.dtype == found.probabilities.dtype == np.float32
+        assert not np.array_equal(found.logits, expected.logits)
+        difference = np.abs(found.logits - expected.logits).max()
+        assert difference < 0.05 * np.abs(expected.logits).max()
+        shares.append(same_away_from_ties(found.label, expected.logits, expected.label, 2 * float(difference)))
+    assert min(shares) > 0.95
+    assert not [one for one in recwarn if one.category is Notice]
+
+
+class Told(nn.Module):
+    """A convolution that remembers what it computed in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.kinds: list[torch.dtype] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.conv(images)
+        self.kinds.append(found.dtype)
+        return found
+
+
+@pytest.mark.usefixtures("fast_processor")
+@pytest.mark.parametrize(("bits", "kind"), [("32", torch.float32), ("bf16", torch.bfloat16), ("16", torch.float16)])
+@pytest.mark.parametrize("way", ["whole", "windows", "views"])
+def test_every_way_of_looking_computes_in_it(bits: str, kind: torch.dtype, way: str) -> None:
+    network = Told()
+    predictor = predictor_of(network, way, precision=bits)
+    found = predictor.predict(image(40, 40), confidence=True)
+    assert network.kinds
+    assert set(network.kinds) == {kind}
+    assert found.confidence is not None
+    assert found.confidence.dtype == np.float32
+
+
+def predictor_of(network: nn.Module, way: str = "whole", **how: Any) -> Predictor:
+    class Task(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = network
+
+        def preprocess(self, images: Tensor, sizes: Sequence[Any], *, train: bool) -> Tensor:
+            return images.float() / 255 - 0.5
+
+    windows: dict[str, Any] = {"mode": "slide", "crop_size": (24, 24), "stride": (16, 16)} if way == "windows" else {}
+    return Predictor(
+        Task(), inference=InferenceSpec(num_classes=3, **windows), classes="abc", palette=[(0, 0, 0)] * 3,
+        augment=way == "views", **how,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("found", "bits", "named"),
+    [
+        ({"architecture": "x86_64", "avx512_f": True}, "bf16", "no AVX512_BF16 nor AMX_BF16 .*; try 32$"),
+        ({"architecture": "x86_64", "avx512_bf16": True}, "16", "no AVX512_FP16 nor AMX_FP16 .*; try 32 or bf16$"),
+        ({"architecture": "arm64", "neon": True}, "bf16", "no BF16 nor SVE_BF16"),
+        ({"architecture": "x86_64", "amx_bf16": True}, "bf16", ""),
+        ({"architecture": "aarch64", "fp16_arith": True}, "16", ""),
+        ({"architecture": "riscv64"}, "bf16", ""),
+        ({}, "bf16", ""),
+    ],
+)
+def test_processors_without_instructions_for_it_are_said(
+    found: dict[str, Any], bits: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "_capabilities", lambda: found)
+    if named:
+        with pytest.warns(Notice, match=named):
+            predictor_of(Told(), precision=bits)
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        predictor_of(Told(), precision=bits)
+
+
+def test_an_unknown_precision_is_refused(make_weights: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match="precision is one of 32, 16, bf16, found 'half'"):
+        intarsia.load(make_weights(), precision="half")
+
+
+# --- torch.compile ------------------------------------------------------------------------------------------------
+
+
+class Made:
+    """In the place of Inductor: graphs are run as they are, and counted."""
+
+    def __init__(self) -> None:
+        self.graphs = 0
+        self.reason = ""
+
+    def __call__(self, graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        if self.reason:
+            raise RuntimeError(self.reason)
+        self.graphs += 1
+        return graph.forward
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Made:
+    torch.compiler.reset()
+    found = Made()
+    monkeypatch.setattr(compiled, "make_code", found)
+    monkeypatch.setattr(compiled, "check_compiler", lambda device: None)
+    return found
+
+
+class Pooled(nn.Module):
+    """What makes graphs depend on sizes: a stride, means over a grid, resizing to another map's size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.Conv2d(8, 3, 1)
+        self.pool = AdaptiveAvgPool(3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        found = self.first(images).relu()
+        means = resize(self.pool(found), found.shape[2:])
+        scores: Tensor = self.last(torch.cat([found, means], dim=1))
+        return scores
+
+
+def test_images_of_any_size_share_a_graph(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first one is square, as are others; several images together are a second graph."""
+    network = Pooled()
+    plain, other = predictor_of(network), predictor_of(network, compile=True)
+    for size in SIZES:
+        expected, found = plain.predict(image(*size), logits=True), other.predict(image(*size))
+        assert expected.logits is not None
+        assert same_away_from_ties(found.label, expected.logits, expected.label, 1e-5) > 0.999
+    assert made.graphs == 1
+    with torch.inference_mode():
+        for count in (2, 3):
+            other.network(torch.zeros(count, 3, 64, 96))
+    assert made.graphs == 2
+    assert capsys.readouterr().err.count("torch.compile: the network, compiled, and kept in") == 2
+
+
+class ByItsHeight(nn.Module):
+    """Another graph for each of eight heights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.rand(8, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        for number in range(8):
+            if images.shape[2] == 32 + number:
+                return images * self.weights[number]
+        return images
+
+
+def test_graphs_are_bounded(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    network = ByItsHeight()
+    predictor = predictor_of(network, compile=True)
+    for _ in range(2):
+        for number in range(8):
+            pixels = torch.rand(1, 3, 32 + number, 32)
+            with torch.inference_mode():
+                assert torch.equal(predictor.network(pixels), network(pixels))
+    assert made.graphs == compiled.MOST
+    said = capsys.readouterr().err
+    assert said.count("this is the 5th kind of size; such and further ones are not compiled") == 1
+    assert said.count("torch.compile: the network, compiled") == compiled.MOST
+
+
+def test_what_inductor_cannot_do_is_computed_without(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    made.reason = "no lowering for aten::xyz\n  at line 3"
+    network = Told()
+    predictor = predictor_of(network, compile=True)
+    with torch.inference_mode():
+        for size in SIZES[:3]:
+            pixels = torch.rand(1, 3, *size)
+            assert torch.equal(
+                predictor.network(pixels), F.conv2d(pixels, network.conv.weight, network.conv.bias, padding=1)
+            )
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert (
+        "has no code for this network, which is computed without: RuntimeError: no lowering for aten::xyz" in lines[0]
+    )
+
+
+def test_what_dynamo_cannot_do_is_computed_without(
+    made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from torch._dynamo.exc import InternalTorchDynamoError
+
+    def fails(*inputs: Tensor) -> Tensor:
+        raise InternalTorchDynamoError("some bug of it")
+
+    monkeypatch.setattr(torch, "compile", lambda network, **how: fails)
+    network = Told()
+    execution = Execution(predictor_of(network).task, torch.device("cpu"), compile=True)
+    pixels = torch.rand(1, 3, 8, 8)
+    for _ in range(2):
+        assert execution(pixels).shape == (1, 3, 8, 8)
+    said = capsys.readouterr().err
+    assert said.count("computed without: InternalTorchDynamoError: some bug of it") == 1
+
+
+def test_an_image_that_does_not_fit_is_no_fault_of_the_compiler(
+    make_weights: Callable[..., Path], made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictor = predictor_of(nn.Conv2d(3, 3, 9), compile=True)
+    with pytest.raises(ValueError, match="the network fails on 5 x 5 pixels"):
+        predictor.predict(image(5, 5))
+    predictor.predict(image(40, 40))
+    assert made.graphs == 1
+    assert "computed without" not in capsys.readouterr().err
+
+
+def test_without_a_compiler_it_is_said_what_to_install(
+    make_weights: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", (None, "no-such-compiler"))
+    with pytest.raises(ValueError, match=r"needs a C\+\+ compiler: `apt-get install g\+\+`.*no-such-compiler"):
+        intarsia.load(make_weights(), device="cpu", compile=True)
+
+
+def test_the_folder_says_for_what_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("INTARSIA_CACHE", str(tmp_path))
+    here = compiled.compiled_folder()
+    assert here.parent == tmp_path / "compiled"
+    assert torch.__version__ in here.name
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "ANOTHER")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"another": True}, raising=False)
+    assert compiled.compiled_folder() != here
+
+
+SECOND = """
+import sys, numpy, intarsia
+predictor = intarsia.load(sys.argv[1], device="cpu", compile=True)
+for height, width in ((64, 64), (37, 53), (50, 91)):
+    image = numpy.random.default_rng(height).integers(0, 256, (height, width, 3), numpy.uint8)
+    found = predictor.predict(image)
+    plain = intarsia.load(sys.argv[1], device="cpu").predict(image, logits=True)
+    first, second = numpy.sort(plain.logits, axis=0)[[-1, -2]]
+    assert (found.label == plain.label)[first - second > 1e-4].all()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="Inductor needs a C++ compiler, and there is no g++ here")
+def test_another_process_reads_what_was_compiled(make_weights: Callable[..., Path], tmp_path: Path) -> None:
+    """Compiled in earnest; the second process has another thing to say, and the same labels away from ties."""
+    environment = {name: value for name, value in os.environ.items() if name != compiled.FOLDER}
+    environment["INTARSIA_CACHE"] = str(tmp_path)
+    said = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", SECOND, str(make_weights())],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        said.append([line for line in done.stderr.splitlines() if line.startswith("torch.compile:")])
+    (first,), (second,) = said
+    assert f"compiled, and kept in {tmp_path / 'compiled'}" in first
+    assert f"read from {tmp_path / 'compiled'}" in second
