@@ -134,7 +134,7 @@ def test_what_is_done_otherwise_is_said(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"name": "nnUNetTrainer__nnUNetPlans__3d_fullres"}, "configuration '3d_fullres', whose network is one of vol"),
-        ({"labels": {"background": 0, "whole": [1, 2], "core": 2}}, r"regions \(whole\)"),
+        ({"labels": {"background": 0, "whole": [1, 2], "core": 2}}, "regions_class_order has a value for each of 2"),
         ({"labels": {"background": 0, "core": 2}}, r"count from 0, found \[0, 2\]"),
         ({"normalization_schemes": ["ZScoreNormalization", "CTNormalization"]}, "CTNormalization, ZScoreNormalization"),
         ({"normalization_schemes": ["RescaleTo01Normalization"] * 2}, "RescaleTo01Normalization"),

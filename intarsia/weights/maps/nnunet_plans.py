@@ -1,7 +1,7 @@
 """Our config of a network of nnU-Net v2, from the folder of its results: plans.json, dataset.json, fold_k.
 
-What the folder says and cannot be had here is refused by name: configurations of volumes, regions, normalisations that
-look at a mask or differ from channel to channel. What is done a little otherwise is a note.
+What the folder says and cannot be had here is refused by name: configurations of volumes, normalisations that look at
+a mask or differ from channel to channel. What is done a little otherwise is a note.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from intarsia.label_sets import MOST, Regions, ignored_value, regions_of_nnunet
 from intarsia.terminal import printable
 from intarsia.weights.maps.description import Description, Values, describe
 from intarsia.weights.maps.json_files import json_object
@@ -68,10 +69,12 @@ def describe_results(path: Path, file: Path) -> Description:
     try:
         name, plan = _configuration(folder, plans)
         notes = _notes(name, plan, plans, file)
-        classes = _classes(dataset)
+        classes, regions = _classes(dataset)
         channels = _channels(dataset)
         preprocessor, scale, normalised = _preprocessing(plan, plans, channels)
         model = _model(plan, len(classes), len(channels))
+        if regions is not None:
+            _as_regions(model, preprocessor, len(classes))
     except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
         reason = f"{type(error).__name__}: {printable(str(error), 200)}"
         raise ValueError(
@@ -83,7 +86,9 @@ def describe_results(path: Path, file: Path) -> Description:
         raw=not colours,
     )  # fmt: skip
     image: Values = {"bands": "rgb" if colours else "raw", **({"scale": scale} if scale else {})}
-    return Description(found.config, found.classes, found.notes, found.origin, image)
+    config = {**found.config, "intarsia": {"multi_label": True}} if len(classes) > 1 and regions else found.config
+    written = {} if regions is None else regions.to_json()
+    return Description(config, found.classes, found.notes, found.origin, image, written)
 
 
 # --- Plans --------------------------------------------------------------------------------------------------------
@@ -198,19 +203,30 @@ def _each(values: Any, count: int) -> list[int]:
 # --- Classes and images -------------------------------------------------------------------------------------------
 
 
-def _classes(dataset: Mapping[str, Any]) -> list[str]:
-    """Names in the order of their values; pixels to be ignored are no class."""
-    labels = dataset["labels"]
-    regions = [name for name, value in labels.items() if isinstance(value, Sequence) and not isinstance(value, str)]
-    if regions:
-        raise ValueError(
-            f"{DATASET} has regions ({printable(', '.join(map(str, regions)), 100)}): a pixel of theirs may be in "
-            "several, of a label map in one. Train nnU-Net on classes that exclude each other"
-        )
-    named = {int(value): str(name) for name, value in labels.items() if name != "ignore"}
+def _classes(dataset: Mapping[str, Any]) -> tuple[list[str], Regions | None]:
+    """Names in the order of their values, pixels to be ignored being no class; or names and values of regions."""
+    regions = regions_of_nnunet(dataset)
+    if regions is not None:
+        names, values = regions
+        if len(names) > MOST:
+            raise ValueError(f"{DATASET} has {len(names)} regions; here a pixel can be in {MOST} at most")
+        return list(names), values
+    named = {int(_single(value)): str(name) for name, value in dataset["labels"].items() if name != "ignore"}
     if sorted(named) != list(range(len(named))):
         raise ValueError(f"{DATASET}: expected labels that count from 0, found {sorted(named)[:20]}")
-    return [named[value] for value in sorted(named)]
+    return [named[value] for value in sorted(named)], None
+
+
+def _single(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _as_regions(model: Values, preprocessor: Values, count: int) -> None:
+    """A sigmoid for each region in the place of a softmax; of one region it is the one logit of a foreground."""
+    head = model["decode_head"]
+    head["loss_decode"][0] = {"type": "CrossEntropyLoss", "use_sigmoid": True, "avg_non_ignore": True}
+    ignored = ignored_value(count)
+    head["ignore_index"] = preprocessor["seg_pad_val"] = ignored
 
 
 def _channels(dataset: Mapping[str, Any]) -> list[str]:
