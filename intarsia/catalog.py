@@ -271,6 +271,8 @@ TABLE: dict[str, dict[str, str]] = {
         "RandomFlip": "intarsia.data.transforms.geometry:RandomFlip",
         "RandomMosaic": "intarsia.data.transforms.mosaic:RandomMosaic",
         "RandomPatch": "intarsia.data.transforms.patch:RandomPatch",
+        "ResampleToSpacing": "intarsia.data.transforms.spacing:ResampleToSpacing",
+        "PadAround": "intarsia.data.transforms.spacing:PadAround",
         "RandomPerspective": "intarsia.data.transforms.affine:RandomPerspective",
         "RandomResize": "intarsia.data.transforms.resize:RandomResize",
         "RandomRotFlip": "intarsia.data.transforms.rotate:RandomRotFlip",

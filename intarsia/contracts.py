@@ -55,7 +55,9 @@ class Sample:
 class SampleMeta:
     """Where a sample came from and how to undo what was done to its geometry.
 
-    original_size: of the image as read. ``valid`` is the part of the present image that is not padding.
+    original_size: of the image as read. ``valid`` is the part of the present image that is not padding, from `corner`
+    (row, column) on. box: the part of the original that it shows, (top, left, height, width), without rows where it
+    shows nothing that counts; None for all of it.
     flips: directions applied, in order; undone in reverse.
     category: what the image as a whole shows, as a class index of the data set; -1 where that is not known.
     wanted: the class that the sample was drawn for, which crops therefore keep; -1 for none.
@@ -68,6 +70,8 @@ class SampleMeta:
     label_path: str = ""
     original_size: Size = (0, 0)
     valid: Size | None = None
+    corner: Size = (0, 0)
+    box: tuple[int, int, int, int] | None = None
     flips: tuple[Literal["horizontal", "vertical"], ...] = ()
     category: int = -1
     wanted: int = -1

@@ -130,7 +130,8 @@ class InferenceSpec:
     """How an image becomes a label map.
 
     crop_size, stride: (height, width) of the windows of the sliding modes and from one to the next. "slide_flip" shows
-    each window mirrored, too. "slide_even" has no stride: as few windows as cover a side, evenly apart.
+    each window mirrored, too. "slide_even" has as few windows as cover a side, evenly apart, a stride at most if there
+    is one. mirror: each window is shown in four ways, left to right and upside down, and its logits are their mean.
     blend: how overlapping windows are weighed; published scores average them.
     num_classes: classes the user sees. `threshold` is set exactly when the model has one logit (sigmoid).
     two_class_threshold: of a model with two logits, the probability of the second class above which a pixel gets it;
@@ -143,6 +144,7 @@ class InferenceSpec:
     crop_size: tuple[int, int] | None = None
     stride: tuple[int, int] | None = None
     blend: Literal["average", "gaussian", "linear"] = "average"
+    mirror: bool = False
     num_classes: int = 0
     align_corners: bool = False
     threshold: float | None = None

@@ -102,20 +102,23 @@ def results(
     fold: int | str = 0,
     name: str = "nnUNetTrainer__nnUNetPlans__2d",
     top: Mapping[str, Any] | None = None,
+    dataset: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> Path:
-    """The folder, below another. changes: of the configuration 2d; top: of the plans themselves."""
+    """The folder, below another. changes: of the configuration 2d; top: of the plans themselves; dataset: of
+    dataset.json.
+    """
     found = folder / name
     where = found / f"fold_{fold}"
     where.mkdir(parents=True)
     labels = labels or {"background": 0, "core": 1, "rim": 2}
     written = {**plans(kind, **changes), **(top or {})}
-    dataset = {
+    content = {
         "channel_names": {str(i): channel for i, channel in enumerate(channels)}, "labels": dict(labels),
-        "numTraining": 20, "file_ending": ".png",
+        "numTraining": 20, "file_ending": ".png", **(dataset or {}),
     }  # fmt: skip
     (found / "plans.json").write_text(json.dumps(written))
-    (found / "dataset.json").write_text(json.dumps(dataset))
+    (found / "dataset.json").write_text(json.dumps(content))
     model = model or network(kind, len(channels))
     weights = named_as_theirs(model.state_dict())
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-2, momentum=0.99, nesterov=True)
@@ -123,7 +126,7 @@ def results(
         "network_weights": weights, "optimizer_state": optimizer.state_dict(), "grad_scaler_state": None,
         "logging": {"mean_fg_dice": [np.float64(0.5)], "train_losses": [np.float32(-0.2)]}, "_best_ema": 0.5,
         "current_epoch": 1000, "trainer_name": "nnUNetTrainer", "inference_allowed_mirroring_axes": (0, 1),
-        "init_args": {"plans": written, "configuration": "2d", "fold": 0, "dataset_json": dataset,
+        "init_args": {"plans": written, "configuration": "2d", "fold": 0, "dataset_json": content,
                       "device": torch.device("cpu")},
     }  # fmt: skip
     torch.save(checkpoint, where / "checkpoint_final.pth")

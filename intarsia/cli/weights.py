@@ -86,6 +86,8 @@ def _facts(found: About) -> Iterator[tuple[str, str]]:
         yield "threshold", f"{meta.threshold:.4f}, chosen on validation images"
     if meta.config and (meta.config.get("intarsia") or {}).get("multi_label"):
         yield "a pixel has", "any number of the classes, each by a sigmoid of its own"
+    if meta.regions:
+        yield "regions", f"{meta.regions.get('values')}, written as {meta.regions.get('order')}"
     if meta.thresholds:
         each = ", ".join(f"{name} {value:.4f}" for name, value in zip(meta.classes, meta.thresholds, strict=False))
         yield "thresholds", f"{each}, chosen on validation images"

@@ -67,12 +67,13 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # likewise, unless t
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedImage:
     """samples: (H, W, B) as they are stored, but that more is brighter and palettes are looked up. file: what they
-    are. whole: of a slice, gives some of the values (n, B) of its volume.
+    are. whole: of a slice, gives some of the values (n, B) of its volume. volume: of a slice, the path that names it.
     """
 
     samples: npt.NDArray[Any]
     file: FileBands
     whole: Callable[[], npt.NDArray[Any]] | None = None
+    volume: str = ""
 
     def rgb(self) -> npt.NDArray[np.uint8]:
         """(H, W, 3), as it is to be seen. Raises ValueError, naming no file, for numbers or bands without colours."""

@@ -122,7 +122,7 @@ def _decode(path: str | Path, bands: Bands, max_pixels: int | None, page: int) -
     file, part = part_of(path)
     if part is not None:
         if is_volume(file):
-            return _decode_slice(file, part, max_pixels)
+            return _decode_slice(str(path), file, part, max_pixels)
         path, page = file, part.index
     data = _read_whole(path, max_pixels, page)
     if is_dicom(data):
@@ -145,10 +145,10 @@ def _decode(path: str | Path, bands: Bands, max_pixels: int | None, page: int) -
     return DecodedImage(*named.applied(decoded.samples, decoded.file, is_tiff=data.startswith(TIFF)))
 
 
-def _decode_slice(file: str, part: Part, max_pixels: int | None) -> DecodedImage:
+def _decode_slice(path: str, file: str, part: Part, max_pixels: int | None) -> DecodedImage:
     samples = read_slice(Path(file), part, max_pixels=max_pixels)
     roles = (GREY,) if samples.shape[2] == 1 else ("",) * samples.shape[2]
-    return DecodedImage(samples, FileBands(roles), functools.partial(some_values, Path(file)))
+    return DecodedImage(samples, FileBands(roles), functools.partial(some_values, Path(file)), path)
 
 
 def read_label(path: str | Path, *, colours: bool = False) -> npt.NDArray[Any]:

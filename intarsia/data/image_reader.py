@@ -30,7 +30,9 @@ from intarsia.data.bands import (
 from intarsia.data.decoders import DecodedImage
 from intarsia.data.image_io import decode_image
 from intarsia.data.image_spec import ImageSpec
+from intarsia.data.slices import part_of
 from intarsia.data.value_range import COLOURS, Scale, ValueRange, extent, suggested_scale
+from intarsia.data.volume_facts import facts_of, inside_of
 from intarsia.terminal import Notice
 
 _HALF_OF_16_BITS = 2**15
@@ -109,13 +111,31 @@ class ImageReader:
         whole = tuple(range(decoded.samples.shape[2]))
         samples = decoded.samples if chosen == whole else decoded.take(chosen)
         self.check(samples, decoded.file.bits)
-        reader = self
+        reader, own = self, self.spec.scale
+        if own is not None and own.kind == "zscore" and self.depends_on_image:
+            return self._standardised(decoded, samples, own, chosen)
         if self.depends_on_image:
             reader = self.of_values(samples if decoded.whole is None else decoded.whole()[:, list(chosen)])
         image = reader.in_range(samples, decoded.file.bits)
         if self.bands == "rgb":
             image = upright(image, decoded.file.orientation)
         return np.ascontiguousarray(image)
+
+    def _standardised(
+        self, decoded: DecodedImage, samples: npt.NDArray[Any], scale: Scale, chosen: tuple[int, ...]
+    ) -> npt.NDArray[Any]:
+        """By mean and deviation, of a slice those of its volume; with `nonzero`, what is outside of that stays 0."""
+        if decoded.volume:
+            facts = facts_of(Path(part_of(decoded.volume)[0]), masked=scale.nonzero)
+            scale = scale.with_moments(*([values[band] for band in chosen] for values in (facts.mean, facts.std)))
+            inside = inside_of(decoded.volume) if scale.nonzero else None
+        else:
+            inside = _inside(samples) if scale.nonzero else None
+            scale = scale.of_values(samples if inside is None else samples[inside])
+        image = replace(self, spec=replace(self.spec, scale=scale)).in_range(samples, decoded.file.bits)
+        if inside is not None:
+            image[~inside] = 0
+        return np.ascontiguousarray(upright(image, decoded.file.orientation) if self.bands == "rgb" else image)
 
     def select(self, file: FileBands) -> tuple[int, ...]:
         """The bands of a file, from 0, that the model's channels are. Raises ValueError if that cannot be said."""
@@ -264,6 +284,13 @@ class ImageReader:
         if scale.kind == "training" or self.spec.values is None:
             return scale.to_colours(samples) if is_linear else eight_bits(samples)
         return scale.to_range(samples, self.spec.values.ends)
+
+
+def _inside(samples: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Where an image (H, W, C) shows something, or is surrounded by it."""
+    from scipy.ndimage import binary_fill_holes
+
+    return np.asarray(binary_fill_holes((samples != 0).any(axis=2)), np.bool_)
 
 
 MEASURED = 24

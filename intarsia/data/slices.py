@@ -159,7 +159,7 @@ def whole_numbers(values: npt.NDArray[Any], path: str | Path) -> npt.NDArray[Any
 
 def some_values(path: Path) -> npt.NDArray[Any]:
     """Values (n, N) from all over a volume, the same every time, of which percentiles are taken."""
-    key, (header, stored) = _key(path), opened(path)
+    key, (header, stored) = volume_key(path), opened(path)
     if key in _values:
         return _values[key]
     steps = [max(1, length // _SAMPLED_SIDE) for length in header.shape[:3]]
@@ -185,7 +185,7 @@ def opened(path: Path) -> _Volume:
 
     Raises ValueError as `open_nifti` does.
     """
-    key = _key(path)
+    key = volume_key(path)
     with _lock:
         gate = _gates.setdefault(key, threading.Lock())
     with gate:  # threads that want slices of one volume wait for one of them to unpack it
@@ -201,7 +201,8 @@ def opened(path: Path) -> _Volume:
         return found
 
 
-def _key(path: Path) -> _Key:
+def volume_key(path: Path) -> _Key:
+    """What a volume is known by, so that a file that has changed is read again. Raises ValueError if there is none."""
     try:
         state = os.stat(path)
     except OSError as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -118,13 +118,15 @@ class Scale:
     volume; "training": the upper 8 of 16 bits, as a training on colours takes them; "none": as they are.
 
     Two kinds are of a training, and its weights keep them. "zscore": less its mean and divided by its deviation, band
-    by band of each image, of a slice those of its volume; low and high are mean and deviation, once the image is known.
+    by band of each image, of a slice those of the box of its volume in which not all is 0 (`volume_facts`); low and
+    high are mean and deviation, once the image is known. nonzero: those of what is inside, and what is outside stays 0.
     "clip": what is below low or above high becomes these, and nothing else changes.
     """
 
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     kind: str = "linear"
+    nonzero: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Scale:
@@ -146,12 +148,12 @@ class Scale:
     def of(cls, ends: Sequence[float | str], *, found: object = None) -> Scale:
         """From pairs of numbers, windows or percentiles, one after the other. Raises ValueError for anything else.
 
-        "zscore" stands alone, and "clip" before pairs of numbers.
+        "zscore" stands alone or before "nonzero", and "clip" before pairs of numbers.
         """
         found = ends if found is None else found
         words = [str(end).strip() for end in ends]
-        if words == ["zscore"]:
-            return cls(kind="zscore")
+        if words[:1] == ["zscore"] and words[1:] in ([], ["nonzero"]):
+            return cls(kind="zscore", nonzero=len(words) > 1)
         if words[:1] == ["clip"]:
             scale = cls.of(words[1:], found=found)
             if scale.kind != "linear":
@@ -176,7 +178,8 @@ class Scale:
         numbers = tuple(end for pair in zip(self.low, self.high, strict=True) for end in pair)
         if self.kind == "percentiles":
             return tuple(f"p{number:g}" for number in numbers)
-        return (self.kind, *numbers) if self.is_of_training else numbers
+        marked = (self.kind, "nonzero") if self.nonzero else (self.kind,)
+        return (*marked, *numbers) if self.is_of_training else numbers
 
     @property
     def is_of_training(self) -> bool:
@@ -199,7 +202,7 @@ class Scale:
         flat = values.reshape(-1, values.shape[-1])
         if self.kind == "zscore":
             moments = [_moments(flat[:, band]) for band in range(flat.shape[1])]
-            return Scale(tuple(mean for mean, _ in moments), tuple(std for _, std in moments), "zscore")
+            return self.with_moments(*zip(*moments, strict=True))
         bands = [flat.ravel()] if len(self.low) == 1 else [flat[:, band] for band in range(flat.shape[1])]
         ends = [
             _percentiles(band, pair) for band, pair in zip(bands, zip(self.low, self.high, strict=True), strict=True)
@@ -210,7 +213,11 @@ class Scale:
         """The scale of some of the bands that this is for, of [begin, end)."""
         if len(self.low) <= 1:
             return self
-        return Scale(self.low[begin:end], self.high[begin:end], self.kind)
+        return replace(self, low=self.low[begin:end], high=self.high[begin:end])
+
+    def with_moments(self, mean: Sequence[float], std: Sequence[float]) -> Scale:
+        """The z-score of an image whose bands have these means and deviations."""
+        return replace(self, low=tuple(mean), high=tuple(max(one, _LEAST_DEVIATION) for one in std))
 
     def check_channels(self, channels: int) -> None:
         """Raises ValueError if there are pairs for another number of channels."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from intarsia.contracts import (
@@ -117,7 +118,7 @@ def evaluate(
     try:
         for batch in batches:
             labels = _labels_of(batch, predictor.device)
-            observe = None if task is None else _loss_into(losses, task, labels, batch.sizes)
+            observe = None if task is None else _loss_into(losses, task, labels, batch)
             with torch.inference_mode(), runtime.autocast():
                 found = predictor.postprocess_batch(batch, wanted, observe=observe, soundness=soundness)
             for place, (meta, restored, label) in enumerate(zip(batch.metas, found, labels, strict=True)):
@@ -173,16 +174,26 @@ class _Losses:
         return torch.stack([total, torch.tensor(self._count, dtype=torch.float64)])
 
 
-def _loss_into(losses: _Losses, task: Task, labels: Sequence[Tensor], sizes: Sequence[Size]) -> Observe:
+def _loss_into(losses: _Losses, task: Task, labels: Sequence[Tensor], batch: Batch) -> Observe:
     """An observer of the network that adds the losses of what it gives."""
 
+    def shown(image: int, network: Size) -> Tensor:
+        """The label (1, height, width) of what the network is shown of an image."""
+        label, size, meta = labels[image], batch.sizes[image], batch.metas[image]
+        if meta.box is not None:
+            top, left, height, width = meta.box
+            label = label[top : top + height, left : left + width]
+        if not label.numel():
+            return torch.full((1, *network), task.ignore_index, device=label.device)
+        if meta.corner == (0, 0):
+            return labels_at_input([label], [size], network, task.ignore_index)
+        (top, left), valid = meta.corner, meta.valid or size
+        within = labels_at_input([label], [valid], valid, task.ignore_index)
+        rest = (left, network[1] - left - valid[1], top, network[0] - top - valid[0])
+        return F.pad(within, rest, value=task.ignore_index)
+
     def observe(logits: Tensor, windows: Sequence[Window], network: Size) -> None:
-        target = torch.cat(
-            [
-                window.cut(labels_at_input([labels[window.image]], [sizes[window.image]], network, task.ignore_index))
-                for window in windows
-            ]
-        )  # (n, height, width)
+        target = torch.cat([window.cut(shown(window.image, network)) for window in windows])  # (n, height, width)
         losses.add(task.validation_loss(logits.float(), target), len(windows))
 
     return observe

@@ -16,7 +16,7 @@ from intarsia.contracts import Batch, LossTerm, Size
 from intarsia.export.contract import Contract
 from intarsia.export.runtime import Runtime
 from intarsia.inference.depth_predictor import DepthPredictor
-from intarsia.inference.logits.lazy import Channels, CropFlip, HeadLogits, LogitMap, Resized
+from intarsia.inference.logits.lazy import Channels, CropFlip, HeadLogits, LogitMap, Placed, Resized
 from intarsia.inference.logits.postprocess import Postprocessed, RequestedFields, mean_values
 from intarsia.inference.logits.sliding import SlidingLogits
 from intarsia.inference.network import Soundness
@@ -189,9 +189,12 @@ class _OfFile(Predictor):
         assert isinstance(network, ExportedNetwork)
         found: list[LogitMap] = []
         for image, size, meta in zip(batch.images, batch.sizes, batch.metas, strict=True):
-            height, width = meta.valid or size
-            scores = network.scores(image[None, :, :height, :width], meta.original_size)
-            found.append(CropFlip(HeadLogits(scores[0]), meta.original_size, meta.flips))
+            (height, width), (top, left) = meta.valid or size, meta.corner
+            shown = meta.original_size if meta.box is None else (max(meta.box[2], 1), meta.box[3])
+            scores = network.scores(image[None, :, top : top + height, left : left + width], shown)
+            part = CropFlip(HeadLogits(scores[0]), shown, meta.flips)
+            whole = meta.box is None
+            found.append(part if whole else Placed(part, meta.original_size, meta.box, sets=self.multi_label))
         return found
 
 

@@ -54,8 +54,8 @@ class DepthPredictor(Predictor):
         """
         return self._depths(as_array(image, self.reader), meta or SampleMeta(name="image"))
 
-    def _depth_of(self, name: str, image: npt.NDArray[Any]) -> DepthPrediction:
-        meta = SampleMeta(name=name, category=category_of(name, self.classes))
+    def _depth_of(self, name: str, image: npt.NDArray[Any], file: str) -> DepthPrediction:
+        meta = SampleMeta(name=name, image_path=file, category=category_of(name, self.classes))
         return DepthPrediction(self._depths(image, meta), as_seen(image), name)
 
     @torch.inference_mode()

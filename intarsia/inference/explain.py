@@ -167,15 +167,16 @@ class Explainer:
         for flip in geometry.flips:
             mask = mask.flip(3 if flip == "horizontal" else 2)
         padded = mask.new_zeros(1, 1, *geometry.network)
-        height, width = geometry.valid
+        (height, width), (top, left) = geometry.valid, geometry.corner
         if int(region.sum()) == 1:  # averaging would lose it
             y, x = (int(axis[0]) for axis in mask[0, 0].nonzero(as_tuple=True))
             found = score.new_zeros(score.shape)
-            row = (y + 0.5) * height / region.shape[0] * score.shape[0] / geometry.network[0]
-            column = (x + 0.5) * width / region.shape[1] * score.shape[1] / geometry.network[1]
+            row = (top + (y + 0.5) * height / region.shape[0]) * score.shape[0] / geometry.network[0]
+            column = (left + (x + 0.5) * width / region.shape[1]) * score.shape[1] / geometry.network[1]
             found[min(int(row), score.shape[0] - 1), min(int(column), score.shape[1] - 1)] = 1
             return found
-        padded[:, :, :height, :width] = nn.functional.interpolate(mask, size=(height, width), mode="area")
+        inside = nn.functional.interpolate(mask, size=(height, width), mode="area")
+        padded[:, :, top : top + height, left : left + width] = inside
         return nn.functional.adaptive_avg_pool2d(padded, (score.shape[0], score.shape[1]))[0, 0]
 
 
@@ -226,7 +227,7 @@ def network_input(
     images = batch.images.to(predictor.device)[:, :, : size[0], : size[1]]
     inputs = at_least(predictor.task.preprocess(images, (size,), train=False), predictor.least_size)
     network = (inputs.shape[2], inputs.shape[3])
-    geometry = Geometry(network, meta.valid or size, meta.original_size, meta.flips)
+    geometry = Geometry.of(network, size, meta)
     task = predictor.task
     conditions = task.conditions(batch.metas) if isinstance(task, ConditionalTask) else ()
     return inputs, geometry, conditions, batch.metas

@@ -45,7 +45,7 @@ def by_windows(images: Tensor, preprocess: Preprocess) -> NetworkInput:
         pixels = preprocess(part, (inside,), train=False)[0, :, : inside[0], : inside[1]]
         beyond = (0, window.width - inside[1], 0, window.height - inside[0])
         pixels = F.pad(pixels, beyond, value=preprocess.spec.pad_value) if any(beyond) else pixels
-        return pixels.flip(-1) if window.mirrored else pixels
+        return window.turned(pixels)
 
     return NetworkInput(
         size, len(images), lambda: preprocess(images, ((height, width),) * len(images), train=False), cut

@@ -17,12 +17,13 @@ Answer = TypeVar("Answer")
 class Predictions(Iterator[Answer], Generic[Answer]):
     """The predictions of a stream of images, made as they are asked for, by one thread or by several.
 
-    predict: name and image (H, W, C) -> the prediction. Raises ValueError for an image that it cannot work on.
+    predict: name, image (H, W, C) and file (or "") -> the prediction. Raises ValueError for an image that it cannot
+    work on.
 
     Raises ValueError at the end if there were images and not one could be used.
     """
 
-    def __init__(self, stream: ImageStream, predict: Callable[[str, npt.NDArray[Any]], Answer]) -> None:
+    def __init__(self, stream: ImageStream, predict: Callable[[str, npt.NDArray[Any], str], Answer]) -> None:
         self._stream, self._predict = stream, predict
 
     @property
@@ -44,7 +45,7 @@ class Predictions(Iterator[Answer], Generic[Answer]):
         while True:
             read = self._stream.take()
             try:
-                return self._predict(read.name, read.image)
+                return self._predict(read.name, read.image, read.file)
             except ValueError as error:
                 self._stream.reject(read, error)
 

@@ -203,9 +203,9 @@ class Predictor:
             yield from ([logit_map] for logit_map in self._logit_maps(batch, observe, soundness))
             return
         for image, size, meta in zip(batch.images, batch.sizes, batch.metas, strict=True):
-            height, width = meta.valid or size
-            pixels = image[:, :height, :width].permute(1, 2, 0).cpu().numpy()
-            yield self._augmented_views(pixels, replace(meta, valid=None), self.augmented, soundness)
+            (height, width), (top, left) = meta.valid or size, meta.corner
+            pixels = image[:, top : top + height, left : left + width].permute(1, 2, 0).cpu().numpy()
+            yield self._augmented_views(pixels, replace(meta, valid=None, corner=(0, 0)), self.augmented, soundness)
 
     def _augmented_views(
         self, image: npt.NDArray[Any], meta: SampleMeta, augmented: AugmentedInference, soundness: Soundness | None
@@ -233,8 +233,10 @@ class Predictor:
             inputs = self._network_input(images, size, metas)
             found = self._at_input(inputs, members, metas, observe, soundness)
             for index, meta, logit_map in zip(members, metas, found, strict=True):
-                geometry = Geometry(logit_map.size, meta.valid or size, meta.original_size, meta.flips)
-                maps[index] = at_original(logit_map, geometry, align_corners=self.inference.align_corners)
+                geometry = Geometry.of(logit_map.size, size, meta)
+                maps[index] = at_original(
+                    logit_map, geometry, align_corners=self.inference.align_corners, sets=self.multi_label
+                )
         return [maps[index] for index in range(len(maps))]
 
     def _network_input(self, images: Tensor, size: Size, metas: Sequence[SampleMeta]) -> NetworkInput:
@@ -281,7 +283,15 @@ class Predictor:
             return [Resized(HeadLogits(values), network, align_corners=spec.align_corners) for values in logits]
         assert spec.crop_size is not None
         each = [
-            windows_of(network, spec.crop_size, spec.stride, image=number, both_ways=spec.mode == "slide_flip")
+            windows_of(
+                network,
+                spec.crop_size,
+                spec.stride,
+                image=number,
+                both_ways=spec.mode == "slide_flip",
+                four_ways=spec.mirror,
+                even=spec.mode == "slide_even",
+            )
             for number in range(inputs.count)
         ]
         for windows, meta in zip(each, metas, strict=True):
@@ -358,7 +368,7 @@ class Predictor:
             probabilities, confidence, entropy, logits, torch.float16 if half else torch.float32, place
         )
         self.check_fields(wanted)
-        return self._one_or_many(image, pages, lambda name, array: self._predict_one(name, array, wanted))
+        return self._one_or_many(image, pages, lambda *one: self._predict_one(*one, wanted))
 
     def check_fields(self, wanted: RequestedFields) -> None:
         """Raises ValueError for what no image will have; an exported file may say labels alone."""
@@ -367,23 +377,23 @@ class Predictor:
         self,
         image: ImageLike | FoundImages | Iterable[ImageLike | ImageFile],
         pages: Pages,
-        predict_one: Callable[[str, npt.NDArray[Any]], Answer],
+        predict_one: Callable[[str, npt.NDArray[Any], str], Answer],
     ) -> Answer | Predictions[Answer]:
-        """What `predict_one` says of the name and the pixels (H, W, C) of an image, or a stream of it."""
+        """What `predict_one` says of the name, the pixels (H, W, C) and the file of an image, or a stream of it."""
         if isinstance(image, str | Path):
             if pages == "first" and not means_many(image):
                 with on_disk(image) as file:
                     array = as_array(file, self.reader)
                     if (count := count_pages(file)) > 1:
                         warn_of_pages(shown(image), count)
-                return predict_one(file.stem, array)
+                    return predict_one(file.stem, array, str(file))
         elif isinstance(image, np.ndarray | Image.Image | Tensor):
-            return predict_one("image", as_array(image, self.reader))
+            return predict_one("image", as_array(image, self.reader), "")
         return Predictions(ImageStream(image, reader=self.reader, pages=pages), predict_one)
 
     @torch.inference_mode()
-    def _predict_one(self, name: str, image: npt.NDArray[Any], wanted: RequestedFields) -> Prediction:
-        meta = SampleMeta(name=name, original_size=(image.shape[0], image.shape[1]))
+    def _predict_one(self, name: str, image: npt.NDArray[Any], file: str, wanted: RequestedFields) -> Prediction:
+        meta = SampleMeta(name=name, image_path=file, original_size=(image.shape[0], image.shape[1]))
         soundness = Soundness()
         with memory_errors(name, meta.original_size, self.device, by_windows=self.inference.mode != "whole"):
             (views,) = self.logit_maps([Sample(image, meta=meta)], soundness=soundness)

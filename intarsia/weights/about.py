@@ -124,7 +124,9 @@ def is_described_folder(path: Path) -> bool:
 
 def _with(found: About, origin: str, description: Description) -> About:
     """What another library's file lacks and is known from elsewhere."""
-    meta = WeightsMeta(config=description.config, classes=description.classes, image=description.image)
+    meta = WeightsMeta(
+        config=description.config, classes=description.classes, image=description.image, regions=description.regions
+    )
     return replace(found, origin=origin, meta=meta, notes=(*found.notes, *description.notes))
 
 

@@ -44,6 +44,7 @@ class WeightsMeta:
     threshold: of two classes, the probability of the second above which a pixel gets it, where it was chosen on
     validation images; None: as the config says.
     thresholds: the same of each class, where a pixel may have several (`intarsia.multi_label` of the config).
+    regions: what label files hold in place of sets of classes, `label_sets.Regions` as plain values; empty for sets.
     pretrained: what their training started from. licence: of this file, as its owner says it; "" if nobody has said.
     """
 
@@ -58,6 +59,7 @@ class WeightsMeta:
     step: int | None = None
     threshold: float | None = None
     thresholds: tuple[float, ...] = ()
+    regions: Mapping[str, Any] = field(default_factory=dict)
     pretrained: tuple[Origin, ...] = ()
     licence: str = ""
 
@@ -131,6 +133,7 @@ _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, list) and all(_is_number(one) and 0 < one < 1 for one in value),
         "a list of numbers between 0 and 1",
     ),
+    "regions": (lambda value: isinstance(value, dict), "an object"),
     "pretrained": (
         lambda value: isinstance(value, list) and all(map(_is_origin, value)),
         "a list of objects with a part, and texts",

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -47,6 +47,9 @@ from intarsia.workflows.names import find_weights
 from intarsia.workflows.pretrained import Begun, said_by, start_from
 from intarsia.workflows.run_options import RunOptions
 from intarsia.workflows.thresholds import counted_at_best, not_chosen
+
+if TYPE_CHECKING:
+    from intarsia.data.description.model import DataDescription
 
 IN_MEMORY = "a model in memory"
 """What a training says that it started from, of a network that was given to it in Python."""
@@ -303,26 +306,34 @@ def _begun_with(options: RunOptions) -> Sequence[Mapping[str, Any]]:
 def describe(spec: RunSpec, pipeline: Pipeline, pretrained: tuple[Origin, ...] = ()) -> WeightsMeta:
     """What the weights file of a run will say about itself."""
     images = spec_of(pipeline.dataset, len(spec.preprocess.mean))
+    described = _description(spec.train)
+    regions = None if described is None else described.regions
     return WeightsMeta(
         config=spec.source,
         classes=tuple(pipeline.dataset.classes),
         palette=tuple(pipeline.dataset.palette),
         ignore_index=pipeline.dataset.ignore_index,
-        labels=_label_words(spec.train),
+        labels=_label_words(described),
+        regions={} if regions is None else regions.to_json(),
         image={} if images is None else images.to_json(),
         version=__version__,
         pretrained=pretrained,
     )
 
 
-def _label_words(data: DataSpec | None) -> dict[str, str]:
-    """File value -> class name, where a data description says it."""
-    from intarsia.data.description.model import show_value
+def _description(data: DataSpec | None) -> DataDescription | None:
+    """The data description of a stream, where it has one."""
     from intarsia.data.description.read import read_description
 
-    if data is None or data.dataset.type != "DescribedDataset":
-        return {}
-    labels = read_description(data.dataset.args["file"]).labels or {}
+    is_described = data is not None and data.dataset.type == "DescribedDataset"
+    return read_description(data.dataset.args["file"]) if data is not None and is_described else None
+
+
+def _label_words(described: DataDescription | None) -> dict[str, str]:
+    """File value -> class name, where a data description says it."""
+    from intarsia.data.description.model import show_value
+
+    labels = {} if described is None else described.labels or {}
     return {show_value(value): name for value, name in labels.items()}
 
 

@@ -211,7 +211,7 @@ def _is_dice(loss: dict[str, Any]) -> bool:
 
 def _augmentation(patch: Size, description: DataDescription) -> list[dict[str, Any]]:
     """In the original's order and with its chances. Padding has no label, where the original makes it background."""
-    names, one_logit = description.classes, description.num_classes == 1
+    names, one_logit, sets = description.classes, description.num_classes == 1, description.multi_label
     without_background = not one_logit and names[0] == "background"
     foreground = [1] if one_logit else list(range(int(without_background), len(names)))
     mean, std = description.mean, description.std
@@ -225,6 +225,7 @@ def _augmentation(patch: Size, description: DataDescription) -> list[dict[str, A
             "size": patch,
             "foreground": foreground,
             "foreground_share": 0.33,
+            **({"sets": True} if sets else {}),
             "degrees": 15 if max(patch) > _FLAT * min(patch) else 180,
             "rotation_prob": 0.2,
             "scale": (0.7, 1.4),

@@ -16,12 +16,13 @@ from intarsia.distributed.device_processes import named_devices
 from intarsia.inference.inputs.finding import ImageFile, Pages
 from intarsia.inference.outputs.areas import AreaTable
 from intarsia.inference.outputs.depth_files import DEPTH_FORMATS
-from intarsia.inference.outputs.label_values import FORMATS
+from intarsia.inference.outputs.label_values import FORMATS, region_values
 from intarsia.inference.outputs.manifest import Manifest
 from intarsia.inference.outputs.parts import Part
 from intarsia.inference.outputs.writer import KINDS as IMAGE_KINDS
 from intarsia.inference.outputs.writer import Look, Outputs
 from intarsia.io.stores import public, scheme_of
+from intarsia.label_sets import Regions
 from intarsia.terminal import say
 from intarsia.visual.fonts import use_font
 from intarsia.workflows.predict_depth import USUAL, DepthRequest, asks_for_depths, predict_depth
@@ -348,11 +349,14 @@ def _predict_volumes(
     assert given.found is not None
     if len(volumes) < len(given.found.files):
         raise ValueError(f"{len(volumes)} of {len(given.found.files)} inputs are volumes: predict images by themselves")
-    if (request.save is not None and kinds != {"label"}) or request.file_format != "indices" or request.areas:
+    regions = Regions.from_json(model.meta.regions) if model.meta.regions else None
+    usual = request.file_format in ("indices", *(("source",) if regions else ()))
+    if (request.save is not None and kinds != {"label"}) or not usual or request.areas:
         raise ValueError("of volumes, labels are written, as class indices: leave out --save, --format and --areas")
     if request.devices is not None:
         raise ValueError("volumes are predicted on one device: leave --devices out; --part 1/2 does half of them")
-    job = VolumeJob(predictor, model.reader.spec.slices, request.min_confidence)
+    values = None if regions is None else region_values(regions)
+    job = VolumeJob(predictor, model.reader.spec.slices, request.min_confidence, values)
     out = Path(request.out)
     if given.kind == "volume":
         return predict_volumes(job, [(volumes[0], out)], found=given.found)

@@ -18,7 +18,7 @@ from intarsia.inference.inputs.finding import Failure, FoundImages, ImageFile
 from intarsia.inference.inputs.remote import shown
 from intarsia.inference.outputs.coco import CocoImage, join_coco
 from intarsia.inference.outputs.image_files import ImageFiles
-from intarsia.inference.outputs.label_values import FileValues, server_values, source_values
+from intarsia.inference.outputs.label_values import FileValues, region_values, server_values, source_values
 from intarsia.inference.outputs.manifest import MANIFEST, Manifest, ResultFinder
 from intarsia.inference.outputs.parts import Part, files_of_parts
 from intarsia.inference.outputs.tables import ImageTable
@@ -27,6 +27,7 @@ from intarsia.io.digest import file_hash
 from intarsia.io.folders import walk_files
 from intarsia.io.stores import public
 from intarsia.io.whole_files import sweep
+from intarsia.label_sets import Regions
 from intarsia.terminal import progress, say, warn
 from intarsia.workflows.image_work import ImageWork, NumberedImage, Outcome
 from intarsia.workflows.label_words import label_words
@@ -302,6 +303,8 @@ def file_values(model: OpenModel, name: str, classes: Sequence[str], *, with_unc
     """What a format puts into label files; None for class indices. Raises ValueError if it does not suit the model."""
     if name == "indices":
         return None
+    if name == "source" and model.meta.regions:
+        return region_values(Regions.from_json(model.meta.regions))
     if model.spec.inference.answer == "classes":
         raise ValueError(
             f"--format {name} has one class for each pixel, and this model several: label files hold a bit for each "

@@ -21,18 +21,21 @@ from intarsia.io.whole_files import write_bytes
 from intarsia.terminal import progress, say, warn
 
 if TYPE_CHECKING:
+    from intarsia.inference.outputs.label_values import FileValues
+    from intarsia.inference.prediction import Prediction
     from intarsia.inference.predictor import Predictor
 
 
 @dataclass(frozen=True)
 class VolumeJob:
     """predictor: of slices. axis: along which the training took them, "" if it had none. min_confidence: voxels of less
-    have no class.
+    have no class. values: what files hold in place of class indices or sets.
     """
 
     predictor: Predictor
     axis: str
     min_confidence: float | None = None
+    values: FileValues | None = None
 
 
 def volumes_of(found: FoundImages) -> list[ImageFile]:
@@ -91,8 +94,7 @@ def _labels(job: VolumeJob, path: Path, axis: Axis) -> npt.NDArray[np.uint8 | np
     try:
         with progress(f"predicting {path.name}") as bar:
             for done, prediction in enumerate(predictions, 1):
-                least = job.min_confidence
-                label = prediction.label if least is None else prediction.label_with_uncertain(least)
+                label = _label(job, prediction)
                 if labels is None:
                     labels = np.zeros(shape, label.dtype)
                 index = plane.index(int(prediction.name), shape[along])
@@ -104,3 +106,11 @@ def _labels(job: VolumeJob, path: Path, axis: Axis) -> npt.NDArray[np.uint8 | np
         predictions.close()
     assert labels is not None
     return labels
+
+
+def _label(job: VolumeJob, prediction: Prediction) -> npt.NDArray[np.uint8 | np.uint16]:
+    """The labels (H, W) of a slice, in the values of files."""
+    least = job.min_confidence
+    if job.values is None:
+        return prediction.label if least is None else prediction.label_with_uncertain(least)
+    return job.values.applied(prediction.label, None if least is None else prediction.uncertain(least))

@@ -21,6 +21,7 @@ from intarsia.data.description.splits import ShareSplit
 from intarsia.data.image_reader import ImageReader
 from intarsia.export.runtime import check_execution, is_exported
 from intarsia.inference.precision import AUTOCAST
+from intarsia.label_sets import Regions
 from intarsia.spec import Component, RunSpec
 from intarsia.weights.base import WHOLE
 from intarsia.weights.file import AUXILIARY, LoadReport, WeightsMeta, apply_state
@@ -205,7 +206,19 @@ def describe_data(model: OpenModel, data: Path, split: str) -> DataDescription:
 def read_as_trained(model: OpenModel, description: DataDescription) -> DataDescription:
     """What was concluded of a folder, with classes and labels as the model's training had them, where it says so."""
     if not model.meta.labels:
-        return description
+        return (
+            description
+            if not model.meta.regions
+            else dataclasses.replace(
+                description,
+                classes=model.meta.classes,
+                multi_label=model.spec.inference.answer == "classes",
+                regions=Regions.from_json(model.meta.regions),
+                labels=None,
+                palette=model.meta.palette or None,
+                ignore_index=model.meta.ignore_index,
+            )
+        )
     return dataclasses.replace(
         description,
         classes=model.meta.classes,

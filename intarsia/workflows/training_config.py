@@ -270,8 +270,8 @@ def _own_config(request: TrainingRequest, data: OwnData, devices: int) -> Config
     planned = None
     if plan_nnunet.is_planned(request.name):
         planned = plan_nnunet.plan(
-            request.name, image_size=data.image_size, images=images, num_logits=description.num_classes,
-            patch=asked.crop,
+            request.name, image_size=data.image_size, images=images, patch=asked.crop,
+            num_logits=description.num_classes + description.multi_label,  # it counts labels, the background, too
         )  # fmt: skip
         batch, crop, steps = planned.batch, planned.topology.patch, planned.steps
     start = request.pretrained if request.network is None else "none"  # a given network has its own, if it has any

@@ -48,7 +48,9 @@ def _sliding(inference: InferenceSpec, spec: RunSpec, text: str) -> InferenceSpe
     crop = sizes[0] if sizes else inference.crop_size or spec.preprocess.train_size
     if crop is None:
         raise ValueError("--slide: the config says no size of windows; give one: --slide 512, or --slide 512 341")
-    if inference.mode == "slide_even" and len(sizes) < 2:
+    if sizes:  # windows of one's own are seen once
+        inference = dataclasses.replace(inference, mirror=False)
+    if inference.mode == "slide_even" and inference.stride is None and len(sizes) < 2:
         return dataclasses.replace(inference, crop_size=crop)
     if len(sizes) == 2:
         stride = sizes[1]

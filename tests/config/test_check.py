@@ -289,16 +289,9 @@ BROKEN = {
         ("mode='whole'", "mode='slide', crop_size=(8, 8), stride=(9, 8)"),
         [("model.test_cfg.stride", "test_cfg", "a stride of (9, 8) leaves gaps between windows of (8, 8)", "Make it")],
     ),
-    "even windows with a stride": (
-        ("mode='whole'", "mode='slide_even', crop_size=(8, 8), stride=(8, 8)"),
-        [
-            (
-                "model.test_cfg.stride",
-                "test_cfg",
-                "mode 'slide_even' spreads windows evenly and",
-                "Leave it out, or write",
-            )
-        ],
+    "mirrored windows without windows": (
+        ("mode='whole'", "mode='whole', mirror=True"),
+        [("model.test_cfg.mirror", "test_cfg", "mirror is of windows, and mode 'whole' has none", "Write a sliding")],
     ),
     "one logit under softmax": (
         ("num_classes=3,\n        norm_cfg", "num_classes=1,\n        norm_cfg"),

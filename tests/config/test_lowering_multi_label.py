@@ -35,7 +35,7 @@ def problems(changed: dict[str, Any]) -> str:
 REFUSED = {
     "encnet": "ClassesPresent", "fastfcn_r50_enc": "ClassesPresent", "knet": "kernels share the pixels out",
     "mask2former": "no logits of pixels", "maskformer": "no logits of pixels", "eomt": "no logits of pixels",
-    "nnunet": "BatchDiceLoss", "pidnet": "EdgeMap", "pointrend": "two best classes", "stdc": "DetailMap",
+    "pidnet": "EdgeMap", "pointrend": "two best classes", "stdc": "DetailMap",
 }  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def test_every_recipe_of_pixels_can_learn_several_classes_and_the_others_say_why
         reason = REFUSED[next(family for family in REFUSED if name.startswith(family))]
         assert reason.replace("no logits", "not give logits") in said, name
     assert refused <= set(REFUSED)
-    assert {"encnet", "knet", "mask2former", "maskformer", "nnunet", "pidnet", "pointrend", "stdc"} <= refused
+    assert {"encnet", "knet", "mask2former", "maskformer", "pidnet", "pointrend", "stdc"} <= refused
 
 
 def test_losses_and_metrics_are_of_each_class() -> None:

@@ -11,7 +11,6 @@ import torch
 from nnunet_results import DECODER, PATCH, named_as_theirs, network, plans, results
 
 import intarsia
-from intarsia.inference.logits.sliding import starts
 from intarsia.weights.about import about
 from intarsia.weights.file import read_meta
 from intarsia.workflows.convert_weights import convert_weights
@@ -28,9 +27,14 @@ def predicted(file: Path, image: np.ndarray[Any, Any]) -> torch.Tensor:
     return torch.as_tensor(np.asarray(found))
 
 
-def expected_of(model: torch.nn.Module, bands: torch.Tensor) -> torch.Tensor:
+def seen(model: torch.nn.Module, bands: torch.Tensor) -> torch.Tensor:
+    """Logits (K, H, W): the mean over four ways to mirror (C, H, W), as nnU-Net has it."""
     with torch.no_grad():
-        return model(bands[None]).softmax(1)[0]
+        return sum(model(bands[None].flip(axes)).flip(axes)[0] for axes in ((), (3,), (2,), (2, 3))) / 4
+
+
+def expected_of(model: torch.nn.Module, bands: torch.Tensor) -> torch.Tensor:
+    return seen(model, bands).softmax(0)
 
 
 @pytest.mark.parametrize("kind", ["plain", "residual"])
@@ -72,28 +76,27 @@ def test_larger_images_are_seen_through_windows_that_overlap_by_half(tmp_path: P
     torch.manual_seed(0)
     theirs = network("plain", 1).eval()
     file = converted(tmp_path, model=theirs, channels=("grey",), normalization_schemes=["NoNormalization"])
-    image = np.random.default_rng(0).normal(size=(48, 96, 1)).astype(np.float32)
-    total, weights = torch.zeros(3, 48, 96), torch.zeros(48, 96)
-    ramps = [torch.exp(-0.5 * (((torch.arange(side) + 0.5) / side - 0.5) * 8) ** 2) for side in PATCH]
-    weight = ramps[0][:, None] * ramps[1]  # an eighth of the side as deviation, as nnU-Net has it
-    for top in starts(48, 32, 16):
-        for left in starts(96, 64, 32):
+    image = np.random.default_rng(0).normal(size=(50, 100, 1)).astype(np.float32)
+    total, weights = torch.zeros(3, 50, 100), torch.zeros(50, 100)
+    ramps = [torch.exp(-0.5 * ((torch.arange(side) - side // 2) / (side / 8)) ** 2) for side in PATCH]
+    weight = ramps[0][:, None] * ramps[1]  # an eighth of the side as deviation
+    for top in (0, 9, 18):  # evenly, no more than half a window apart
+        for left in (0, 18, 36):
             place = slice(top, top + 32), slice(left, left + 64)
-            with torch.no_grad():
-                logits = theirs(torch.from_numpy(image).permute(2, 0, 1)[None, :, place[0], place[1]])[0]
+            logits = seen(theirs, torch.from_numpy(image).permute(2, 0, 1)[:, place[0], place[1]])
             total[:, place[0], place[1]] += logits * weight
             weights[place] += weight
     torch.testing.assert_close(predicted(file, image), (total / weights).softmax(0), rtol=1e-4, atol=1e-5)
 
 
-def test_small_images_are_filled_up_to_the_patch(tmp_path: Path) -> None:
+def test_small_images_lie_in_the_middle_of_the_patch(tmp_path: Path) -> None:
     torch.manual_seed(0)
     theirs = network("plain", 1).eval()
     file = converted(tmp_path, model=theirs, channels=("grey",), normalization_schemes=["NoNormalization"])
     image = np.random.default_rng(0).normal(size=(20, 50, 1)).astype(np.float32)
     filled = torch.zeros(1, *PATCH)
-    filled[:, :20, :50] = torch.from_numpy(image).permute(2, 0, 1)
-    expected = expected_of(theirs, filled)[:, :20, :50]
+    filled[:, 6:26, 7:57] = torch.from_numpy(image).permute(2, 0, 1)
+    expected = expected_of(theirs, filled)[:, 6:26, 7:57]
     torch.testing.assert_close(predicted(file, image), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -124,22 +127,23 @@ def test_pixels_to_be_ignored_are_no_class(tmp_path: Path) -> None:
 
 
 def test_what_is_done_otherwise_is_said(tmp_path: Path) -> None:
-    folder = results(tmp_path, top={"transpose_forward": [1, 0, 2]}, spacing=[0.5, 0.25])
+    folder = results(tmp_path, top={"transpose_forward": [1, 2, 0]}, spacing=[0.5, 0.25])
     said = " ".join(about(folder).notes)
-    assert "resamples images to pixels of 0.5 x 0.25" in said
-    assert "transpose_forward=[1, 0, 2]" in said
+    assert "resampled to pixels of 0.5 x 0.25" in said
+    assert "transpose_forward=[1, 2, 0]" in said
+    assert about(folder).meta.image["slices"] == "y"
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"name": "nnUNetTrainer__nnUNetPlans__3d_fullres"}, "configuration '3d_fullres', whose network is one of vol"),
-        ({"labels": {"background": 0, "whole": [1, 2], "core": 2}}, r"regions \(whole\)"),
+        ({"labels": {"background": 0, "whole": [1, 2], "core": 2}}, "regions_class_order has a value for each of 2"),
         ({"labels": {"background": 0, "core": 2}}, r"count from 0, found \[0, 2\]"),
         ({"normalization_schemes": ["ZScoreNormalization", "CTNormalization"]}, "CTNormalization, ZScoreNormalization"),
         ({"normalization_schemes": ["RescaleTo01Normalization"] * 2}, "RescaleTo01Normalization"),
         ({"normalization_schemes": ["ZScoreNormalization"]}, "1 normalisations for 2 channels"),
-        ({"use_mask_for_norm": [True, True]}, "use_mask_for_norm"),
+        ({"use_mask_for_norm": [True, False]}, r"\[True, False\]; here all do"),
         ({"patch_size": None}, "cannot be used"),
         ({"architecture": {"network_class_name": "a.PrimusM", "arch_kwargs": {}}}, "'PrimusM'; expected PlainConvUNet"),
     ],

@@ -32,9 +32,9 @@ def _windows(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     path, inference = "model.test_cfg", spec.inference
     window, step = inference.crop_size, inference.stride
     even = inference.mode == "slide_even"
-    if even and step is not None:
-        message = "mode 'slide_even' spreads windows evenly and has no stride"
-        yield Problem(f"{path}.stride", message, origin(f"{path}.stride"), "Leave it out, or write mode='slide'")
+    if inference.mirror and inference.mode == "whole":
+        message = "mirror is of windows, and mode 'whole' has none"
+        yield Problem(f"{path}.mirror", message, origin(f"{path}.mirror"), "Write a sliding mode, or leave it out")
     for key, value in (("crop_size", window), ("stride", step)):
         place = f"{path}.{key}"
         if inference.mode != "whole" and value is None and not (even and key == "stride"):

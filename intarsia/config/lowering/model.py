@@ -245,6 +245,7 @@ def _inference(settings: Fields, decode: Sequence[_Head]) -> InferenceSpec:
         crop_size=_pair(settings.get("crop_size")),
         stride=_pair(settings.get("stride")),
         blend=settings.get("blend", "average"),
+        mirror=settings.get("mirror", False),
         num_classes=0 if last is None else last.num_classes,
         align_corners=last is not None and last.loss.align_corners,
         threshold=None if last is None else last.threshold,

@@ -27,7 +27,7 @@ REFUSED_TRANSFORMS: Mapping[str, str] = {"RandomCrop": "rare", "CopyPaste": "cla
 """Transform -> its argument that names class indices, which labels of sets do not hold."""
 
 _FAMILIES = ("mIoU", "mDice", "mFscore")
-_OF_SINGLE_LOGIT = ("CrossEntropyLoss", "DiceLoss", "FocalLoss", "LovaszLoss")
+_OF_SINGLE_LOGIT = ("CrossEntropyLoss", "DiceLoss", "BatchDiceLoss", "FocalLoss", "LovaszLoss")
 _OF_CLASSES = ("class_weight", "alpha")
 """Arguments of losses that may have a number for each class."""
 

@@ -70,6 +70,7 @@ MODEL_AREAS: dict[str, Area] = {
         "crop_size": to("inference.crop_size", "int | tuple[int, int] | None"),
         "stride": to("inference.stride", "int | tuple[int, int] | None"),
         "blend": to("inference.blend", "Literal['average', 'gaussian', 'linear']"),
+        "mirror": to("inference.mirror: windows of the sliding modes in four ways each", "bool"),
         "scale_factor": to("argument of the last decode head", "int"),
         "subdivision_steps": to("argument of the last decode head", "int"),
         "subdivision_num_points": to("argument of the last decode head", "int"),

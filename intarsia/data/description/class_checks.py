@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from intarsia.data.description.errors import DescriptionError
 from intarsia.data.description.splits import Split, scene_rules, sources
 from intarsia.data.labels import Colour, label_values
-from intarsia.label_sets import MOST, set_count
+from intarsia.label_sets import MOST, Regions, set_count
 
 IGNORE = "ignore"
 BACKGROUND = "background"
@@ -79,3 +79,25 @@ def check_multi_label(
                     ("splits", name, "overlap"),
                     "`overlap: last` gives a pixel one class, and `multi_label: true` several; leave one of them out",
                 )
+
+
+def check_regions(
+    regions: Regions | None, classes: Sequence[str], splits: Mapping[str, Split], *, multi_label: bool
+) -> None:
+    """Raises DescriptionError for regions where labels are not files of values of several classes."""
+    if regions is None:
+        return
+    if not multi_label:
+        raise DescriptionError(
+            ("regions",), "regions share pixels: write `multi_label: true`, or `labels` in their place"
+        )
+    if len(regions.values) != len(classes):
+        raise DescriptionError(
+            ("regions",), f"expected one for each of {len(classes)} classes, found {len(regions.values)}"
+        )
+    for name, rule in splits.items():
+        if any(source.masks or source.annotations is not None for source in sources(rule)):
+            raise DescriptionError(
+                ("splits", name, "labels"),
+                "masks and shapes name their classes: leave out `regions` and `region_order`",
+            )

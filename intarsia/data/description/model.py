@@ -20,7 +20,12 @@ from intarsia.data.band_indices import Index
 from intarsia.data.bands import Bands
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.description import class_checks
-from intarsia.data.description.class_checks import check_classes, check_ignored, check_multi_label
+from intarsia.data.description.class_checks import (
+    check_classes,
+    check_ignored,
+    check_multi_label,
+    check_regions,
+)
 from intarsia.data.description.drawn_checks import check_drawn
 from intarsia.data.description.errors import DescriptionError
 from intarsia.data.description.image_checks import checked_bands
@@ -46,7 +51,7 @@ from intarsia.data.labels import Colour, LabelTable, nearest
 from intarsia.data.masks import Masks
 from intarsia.data.scenes.dataset import SceneDataset
 from intarsia.data.value_range import Scale, ValueRange
-from intarsia.label_sets import members, set_count, set_name
+from intarsia.label_sets import Regions, members, set_count, set_name
 
 IGNORE, BACKGROUND = class_checks.IGNORE, class_checks.BACKGROUND
 
@@ -68,6 +73,7 @@ class DataDescription:
         value from 1 on that `labels` lists for its class, and what none covers is 0.
     multi_label: a pixel may have several classes: those of all masks that are set, or of all shapes that cover it, and
         none where there is none. Labels are sets (`label_sets`), in label files too, and there is no `labels`.
+    regions: with `multi_label`, what label files hold in place of sets: one value a pixel, of several classes.
     outside: what becomes of file values that `labels` does not list.
     tolerance: file values that differ by so much from a listed one, in each channel, count as the nearest such.
     class_of: how to take the class out of file values that say objects besides; `labels` lists what it gives.
@@ -104,6 +110,7 @@ class DataDescription:
     groups: str | None = None
     inputs: tuple[InputSpec, ...] = ()
     multi_label: bool = False
+    regions: Regions | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
@@ -162,15 +169,26 @@ class DataDescription:
         name = self.name_of(value)
         if name is None:
             return ()
-        several = self.multi_label and isinstance(value, int) and value != self.ignore_index
-        return (members(value, self.classes) or (BACKGROUND,)) if several else (name,)  # type: ignore[arg-type]
+        one = self._set_of(value) if self.multi_label else None
+        return (name,) if one in (None, self.ignore_index) else (members(one or 0, self.classes) or (BACKGROUND,))
 
     def _set_name(self, value: LabelValue) -> str | None:
-        if value == self.ignore_index:
+        one = self._set_of(value)
+        if one == self.ignore_index:
             return IGNORE
-        if isinstance(value, int) and 0 <= value < set_count(self.num_classes):
-            return set_name(value, self.classes)
-        return IGNORE if self.outside == "ignore" else None
+        if one is None:
+            return IGNORE if self.outside == "ignore" else None
+        return set_name(one, self.classes)
+
+    def _set_of(self, value: LabelValue) -> int | None:
+        """The set that a file value stands for, or the ignored one; None for a value that says nothing."""
+        return self._sets.get(value) if isinstance(value, int) else None
+
+    @cached_property
+    def _sets(self) -> Mapping[int, int]:
+        if self.regions is not None:
+            return {**self.regions.sets(self.ignore_index), self.ignore_index: self.ignore_index}
+        return {value: value for value in (*range(set_count(self.num_classes)), self.ignore_index)}
 
     def _as_listed(self, value: LabelValue) -> LabelValue:
         """A grey as colour where the table lists colours alone, and as number where it lists numbers alone."""
@@ -190,8 +208,7 @@ class DataDescription:
     def label_table(self) -> LabelTable:
         """What file values mean, as it is applied to label files."""
         if self.multi_label:
-            every = {value: value for value in range(set_count(self.num_classes))}
-            return LabelTable({self.ignore_index: self.ignore_index, **every}, None, self.ignore_index, self.outside)
+            return LabelTable(dict(self._sets), None, self.ignore_index, self.outside)
         if self.labels is None:
             return LabelTable.identity(self.num_classes, self.ignore_index)
         table = self._by_value
@@ -374,6 +391,7 @@ class DataDescription:
             check_multi_label(self.classes, self.ignore_index, self.splits, has_labels=self.labels is not None)
         else:
             check_ignored(self.num_classes, self.ignore_index)
+        check_regions(self.regions, self.classes, self.splits, multi_label=self.multi_label)
 
     def _check_labels(self) -> None:
         if not 0 <= self.tolerance <= 255:

@@ -16,7 +16,7 @@ from intarsia.data.description.contained import PackedSplit
 from intarsia.data.description.errors import DescriptionError
 from intarsia.data.description.input_kinds import image_inputs
 from intarsia.data.description.mixed_yaml import mixed_description
-from intarsia.data.description.model import DataDescription, LabelValue, show_value
+from intarsia.data.description.model import IGNORE, DataDescription, LabelValue, show_value
 from intarsia.data.description.read_splits import read_split
 from intarsia.data.description.splits import Split
 from intarsia.data.description.yaml_tree import Located, construct, kind, line_of
@@ -36,11 +36,11 @@ from intarsia.data.stack import channel_names
 from intarsia.data.value_range import ValueRange
 from intarsia.io.stores import refuse_data
 from intarsia.io.text import read_text
-from intarsia.label_sets import ignored_value
+from intarsia.label_sets import Regions, ignored_value
 
 _KEYS = (
-    "root", "classes", "multi_label", "palette", "labels", "outside", "tolerance", "class_of", "ignore_index", "image",
-    "shares", "groups", "splits",
+    "root", "classes", "multi_label", "regions", "region_order", "palette", "labels", "outside", "tolerance",
+    "class_of", "ignore_index", "image", "shares", "groups", "splits",
 )  # fmt: skip
 _IMAGE_KEYS = ("inputs", "bands", "channels", "names", "indices", "scale", "mean", "std", "values")
 _VALUE_KEYS = ("type", "low", "high", "dimmest")
@@ -136,6 +136,7 @@ def _description(top: Located, folder: Path, given: Mapping[str, Split] | None =
         labels=_labels(top["labels"]) if top.get("labels") is not None else None,
         palette=_palette(top["palette"]) if top.get("palette") is not None else None,
         multi_label=several,
+        regions=_regions(top, classes),
         ignore_index=integer_of(
             top.get("ignore_index", ignored_value(len(classes)) if several else 255), ("ignore_index",)
         ),
@@ -154,6 +155,28 @@ def _description(top: Located, folder: Path, given: Mapping[str, Split] | None =
         shares=_shares(top["shares"]) if top.get("shares") is not None else None,
         groups=None if top.get("groups") is None else text_of(top["groups"], ("groups",)),
     )
+
+
+def _regions(top: Located, classes: tuple[str, ...]) -> Regions | None:
+    """`regions`, the values of each class and of what is ignored, and `region_order`, what is written for each."""
+    if top.get("regions") is None and top.get("region_order") is None:
+        return None
+    if top.get("regions") is None or top.get("region_order") is None:
+        raise DescriptionError((), "`regions` and `region_order` are of each other: one is missing")
+    given = mapping_of(top["regions"], ("regions",))
+    known_keys(given, (*classes, IGNORE), ("regions",))
+    if missing := [name for name in classes if name not in given]:
+        raise DescriptionError(("regions",), f"the values of {missing[0]!r} are missing")
+    values = {name: _whole_numbers(value, ("regions", name)) for name, value in given.items()}
+    order = _whole_numbers(top["region_order"], ("region_order",))
+    try:
+        return Regions(tuple(values[name] for name in classes), order, values.get(IGNORE, ()))
+    except ValueError as error:
+        raise DescriptionError(("regions",), str(error)) from None
+
+
+def _whole_numbers(value: Any, path: tuple[object, ...]) -> tuple[int, ...]:
+    return tuple(integer_of(entry, path) for entry in (value if isinstance(value, list) else [value]))
 
 
 def _indices(value: Any) -> tuple[Index, ...]:

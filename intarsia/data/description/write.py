@@ -23,6 +23,7 @@ from intarsia.data.description.splits import FolderSplit, JoinedSplit, ListSplit
 from intarsia.data.image_io import IMAGE_SUFFIXES
 from intarsia.data.scenes.rule import SceneSplit
 from intarsia.io.whole_files import write_text
+from intarsia.label_sets import Regions
 
 _WIDTH = 100
 _HEAD = """\
@@ -50,6 +51,10 @@ _MULTI_LABEL = """\
 A pixel may have several of the classes, and has none where there is no mask or shape: the model answers yes or no for
 each. For one class a pixel, leave this line out, write `labels: {0: background, 1: FIRST, 2: SECOND ...}` and add
 background to `classes`; of masks, `overlap: last` in the splits says that the later one counts."""
+
+_REGIONS = """\
+A pixel may have several of the classes, which lie within each other: a class is a region of several values of the label
+files. Predicted label files get the values of `region_order`, class after class, the later over the earlier."""
 
 _MASKS_UNITED = """\
 One mask for each class: a pixel has the classes of all masks that are not 0 there. `ignore` is possible, too."""
@@ -90,7 +95,9 @@ def render(description: DataDescription, folder: Path) -> str:
         lines += _comment(_TWO_CLASSES.format(name=_quoted(names[1])))
     lines += _flow("classes", [_quoted(name) for name in names])
     if description.multi_label:
-        lines += [*_comment(_MULTI_LABEL), "multi_label: true"]
+        lines += [*_comment(_MULTI_LABEL if description.regions is None else _REGIONS), "multi_label: true"]
+    if description.regions is not None:
+        lines += _region_lines(description.regions, names)
     if description.palette is not None:
         lines += _flow("palette", [f"[{r}, {g}, {b}]" for r, g, b in description.palette])
     if description.labels is not None:
@@ -119,6 +126,13 @@ def render(description: DataDescription, folder: Path) -> str:
     for split, rule in description.splits.items():
         lines += _split_lines(split, rule, united=description.multi_label)
     return "\n".join(lines) + "\n"
+
+
+def _region_lines(regions: Regions, names: Sequence[str]) -> list[str]:
+    ignored = [("ignore", regions.ignored)] if regions.ignored else []
+    named = [*((_quoted(name), values) for name, values in zip(names, regions.values, strict=True)), *ignored]
+    lines = ["regions:", *(f"  {name}: [{', '.join(map(str, values))}]" for name, values in named)]
+    return [*lines, f"region_order: [{', '.join(map(str, regions.order))}]"]
 
 
 def _label_lines(labels: Mapping[LabelValue, str]) -> list[str]:

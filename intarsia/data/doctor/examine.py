@@ -37,6 +37,7 @@ from intarsia.data.doctor.measure import ImageFacts, Measured, combine, count_va
 from intarsia.data.doctor.mixed import examine_mixed
 from intarsia.data.doctor.objects import find_rule, numbers_of_objects, without_objects
 from intarsia.data.doctor.proposal import choose_share, propose_table, table_of_masks, table_of_shapes
+from intarsia.data.doctor.regions import with_regions
 from intarsia.data.doctor.scene_layout import find_layout_or_scenes, ground_overlaps
 from intarsia.data.doctor.several_labels import with_label_sets, without_overlaps
 from intarsia.data.doctor.stacks import series_apart
@@ -213,7 +214,8 @@ def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
         channels=channels,
         notes=tuple(notes),
     )
-    sets = with_label_sets(description, layout, everything, wish=reader.multi_label)
+    sets = with_regions(path, description, layout, wish=reader.multi_label)
+    sets = sets or with_label_sets(description, layout, everything, wish=reader.multi_label)
     if sets is not None:
         description = replace(sets.description, notes=sets.notes)
     stacked = with_channels(description)

@@ -121,10 +121,20 @@ def pixel_of(label: Array, values: Sequence[int], rng: np.random.Generator) -> C
     """
     counts = value_counts(label)
     present = [value for value in values if counts.get(value)]
-    if not present:
-        return None
-    places = np.flatnonzero(label == present[int(rng.integers(len(present)))])
-    row, column = divmod(int(places[int(rng.integers(len(places)))]), label.shape[1])
+    return None if not present else _one_of(label == present[int(rng.integers(len(present)))], rng)
+
+
+def pixel_of_class(label: Array, classes: Sequence[int], rng: np.random.Generator, *, ignored: int) -> Corner | None:
+    """The same of a label (H, W) of sets (`label_sets`): first a class that there is, then any pixel that has it."""
+    values = [value for value in value_counts(label) if value != ignored]
+    present = [(k, having) for k in classes if (having := [value for value in values if value >> k & 1])]
+    return None if not present else _one_of(np.isin(label, present[int(rng.integers(len(present)))][1]), rng)
+
+
+def _one_of(places: Array, rng: np.random.Generator) -> Corner:
+    """Any pixel (row, column) where a map (H, W) is true."""
+    found = np.flatnonzero(places)
+    row, column = divmod(int(found[int(rng.integers(len(found)))]), places.shape[1])
     return row, column
 
 

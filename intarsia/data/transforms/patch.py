@@ -10,7 +10,7 @@ import numpy as np
 
 from intarsia.contracts import IGNORE_INDEX, Sample, Size
 from intarsia.data.transforms.arguments import band_values, check_chance, checked_extent, checked_range
-from intarsia.data.transforms.geometry import cropped, pixel_of
+from intarsia.data.transforms.geometry import cropped, pixel_of, pixel_of_class
 from intarsia.data.transforms.rotate import warped
 from intarsia.data.transforms.warp import check_image
 
@@ -27,6 +27,7 @@ class RandomPatch:
     size: (height, width). foreground: values of the label that windows are drawn around, each that there is as likely
         as the others, and each of its pixels. foreground_share: of the samples of a step; of a sample that is of no
         step, the chance.
+    sets: labels hold sets of classes (`label_sets`), `foreground` is of classes, and `seg_pad_val` is ignored.
     degrees, rotation_prob: angle of the rotation, (lowest, highest) or one number for both directions, and its chance.
     scale, scale_prob: what a pixel of the window covers, in pixels of the image, and the chance that it is not 1.
     pad_val: of image pixels from outside: one number, or one for each band. seg_pad_val: of the label's.
@@ -43,6 +44,7 @@ class RandomPatch:
     scale_prob: float = 0.2
     pad_val: float | Sequence[float] = 0
     seg_pad_val: int = IGNORE_INDEX
+    sets: bool = False
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
@@ -81,7 +83,10 @@ class RandomPatch:
         """Row and column of the window's first pixel, negative where the image is smaller."""
         around = None
         if sample.label is not None and self.foreground and self._is_forced(sample, rng):
-            around = pixel_of(sample.label, self.foreground, rng)
+            if self.sets:
+                around = pixel_of_class(sample.label, self.foreground, rng, ignored=self.seg_pad_val)
+            else:
+                around = pixel_of(sample.label, self.foreground, rng)
         starts = []
         for axis in (0, 1):
             room = size[axis] - self.size[axis]

@@ -53,12 +53,15 @@ _Source: TypeAlias = "ImageLike | ImageFile | ValueError"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadImage:
-    """name: of the image. shown: its name in messages. result: what it is, or why not. pages: of its file."""
+    """name: of the image. shown: its name in messages. result: what it is, or why not. pages: of its file, whose path
+    on this machine is `file`, "" without one.
+    """
 
     name: str
     shown: str
     result: npt.NDArray[Any] | ValueError
     pages: int = 1
+    file: str = ""
 
     @property
     def image(self) -> npt.NDArray[Any]:
@@ -170,7 +173,7 @@ def _read(reader: ImageReader, named: tuple[str, _Source]) -> ReadImage:
             return ReadImage(name, shown, as_array(image, reader))
         with on_disk(image) as file:
             array = as_array(file, reader, page=page or 0)
-            return ReadImage(name, shown, array, count_pages(file) if page is None else 1)
+            return ReadImage(name, shown, array, count_pages(file) if page is None else 1, str(file))
     except ValueError as error:
         return ReadImage(name, shown, error)
 

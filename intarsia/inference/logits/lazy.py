@@ -5,6 +5,7 @@ A map is a chain of these, from what the network gave to what the image needs:
     HeadLogits     logits as a head gives them, a few dozen cells wide
     Resized        another map, enlarged or reduced bilinearly
     CropFlip       a part of another map, mirrored or not
+    Placed         another map as a part of a larger one
     Channels       some channels of another map
     SlidingLogits  the mean of overlapping windows (`sliding.py`)
 
@@ -26,6 +27,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from intarsia.contracts import Size
+
+_SURE = 1e4
+"""A logit that leaves others no probability, also in half precision."""
 
 
 class LogitMap(Protocol):
@@ -97,6 +101,38 @@ class CropFlip:
         part = self.source.rows(*self.needs(start, stop), channels)[:, :, left : left + self.size[1]]
         axes = [axis + 1 for axis, mirrored in enumerate(self.mirrored) if mirrored]
         return part.flip(axes) if axes else part
+
+
+class Placed:
+    """A map as a part of a larger one, of which nothing else is known: there the first class is sure.
+
+    box: (top, left, height, width), where the map lies; without rows it is not looked at. sets: each channel is a yes
+    or no by itself, and outside all are no; so is that of a single one.
+    """
+
+    def __init__(self, source: LogitMap, size: Size, box: tuple[int, int, int, int], *, sets: bool) -> None:
+        self.source, self.size, self.box = source, size, box
+        self.area = max(size[0] * size[1], source.area)
+        self._sure = not sets and source.like.shape[0] > 1
+
+    @property
+    def like(self) -> Tensor:
+        """See `LogitMap`."""
+        return self.source.like
+
+    def rows(self, start: int, stop: int, channels: Sequence[int] | None = None) -> Tensor:
+        """See `LogitMap`."""
+        like, (top, left, height, width) = self.like, self.box
+        wanted = list(range(like.shape[0]) if channels is None else channels)
+        found = like.new_full((len(wanted), stop - start, self.size[1]), -_SURE)
+        if self._sure and 0 in wanted:
+            found[wanted.index(0)] = 0
+        first, last = max(start, top), min(stop, top + height)
+        if first < last:
+            found[:, first - start : last - start, left : left + width] = self.source.rows(
+                first - top, last - top, channels
+            )
+        return found
 
 
 class Channels:

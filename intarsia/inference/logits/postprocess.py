@@ -30,8 +30,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from intarsia.contracts import Size
-from intarsia.inference.logits.lazy import CropFlip, HeadLogits, LogitMap, Resized
+from intarsia.contracts import SampleMeta, Size
+from intarsia.inference.logits.lazy import CropFlip, HeadLogits, LogitMap, Placed, Resized
 from intarsia.layers.triton import available
 
 BUDGET = 8 * 2**20
@@ -52,19 +52,27 @@ class Geometry:
     """What happened to an image on its way into the network, in order: resized, flipped, padded.
 
     network: size of the network's input, padding included. valid: the top left part of it that is image.
-    flips: applied in this order, undone in reverse. original: size of the image as read.
+    flips: applied in this order, undone in reverse. original: size of the image as read. corner: where in the network's
+    input the valid part begins. box: what of the original it shows, as `SampleMeta.box`.
     """
 
     network: Size
     valid: Size
     original: Size
     flips: tuple[Literal["horizontal", "vertical"], ...] = ()
+    corner: Size = (0, 0)
+    box: tuple[int, int, int, int] | None = None
+
+    @classmethod
+    def of(cls, network: Size, size: Size, meta: SampleMeta) -> Geometry:
+        """Of an image of `size` before the network padded it."""
+        return cls(network, meta.valid or size, meta.original_size, meta.flips, meta.corner, meta.box)
 
     def __post_init__(self) -> None:
         for name, size in (("network", self.network), ("valid", self.valid), ("original", self.original)):
             if min(size) < 1:
                 raise ValueError(f"{name} size: expected at least 1 x 1 pixels, found {size[0]} x {size[1]}")
-        if self.valid[0] > self.network[0] or self.valid[1] > self.network[1]:
+        if any(c + v > n for c, v, n in zip(self.corner, self.valid, self.network, strict=True)):
             raise ValueError(
                 f"valid part: expected at most the network's input {self.network[0]} x {self.network[1]}, "
                 f"found {self.valid[0]} x {self.valid[1]}"
@@ -118,11 +126,18 @@ class Postprocessed:
     foreground: Tensor | None = None
 
 
-def at_original(source: LogitMap, geometry: Geometry, *, align_corners: bool) -> LogitMap:
-    """A logit map at the size of the network's input -> without padding, unflipped, at the image's original size."""
+def at_original(source: LogitMap, geometry: Geometry, *, align_corners: bool, sets: bool = False) -> LogitMap:
+    """A logit map at the size of the network's input -> without padding, unflipped, at the image's original size.
+
+    sets: a pixel may have several classes, which says what is outside of the geometry's box.
+    """
     assert source.size == geometry.network
-    part = CropFlip(source, geometry.valid, geometry.flips)
-    return Resized(part, geometry.original, align_corners=align_corners)
+    part = CropFlip(source, geometry.valid, geometry.flips, origin=geometry.corner)
+    if geometry.box is None:
+        return Resized(part, geometry.original, align_corners=align_corners)
+    _, _, height, width = geometry.box
+    within = Resized(part, (max(height, 1), width), align_corners=align_corners)
+    return Placed(within, geometry.original, geometry.box, sets=sets)
 
 
 def postprocess(

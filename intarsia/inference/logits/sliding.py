@@ -34,7 +34,9 @@ LARGEST_BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of one network input. image: which of a batch. mirrored: shown to the network left to right."""
+    """A part of one network input. image: which of a batch. mirrored: shown to the network left to right. upturned:
+    upside down.
+    """
 
     image: int
     top: int
@@ -42,6 +44,12 @@ class Window:
     height: int
     width: int
     mirrored: bool = False
+    upturned: bool = False
+
+    @property
+    def flips(self) -> tuple[str, ...]:
+        """The directions in which it is shown mirrored."""
+        return ("horizontal",) * self.mirrored + ("vertical",) * self.upturned
 
     @property
     def bottom(self) -> int:
@@ -50,8 +58,12 @@ class Window:
 
     def cut(self, pixels: Tensor) -> Tensor:
         """The window of (..., H, W), as the network sees it: (..., height, width)."""
-        part = pixels[..., self.top : self.bottom, self.left : self.left + self.width]
-        return part.flip(-1) if self.mirrored else part
+        return self.turned(pixels[..., self.top : self.bottom, self.left : self.left + self.width])
+
+    def turned(self, part: Tensor) -> Tensor:
+        """Its pixels (..., height, width) as the network sees them."""
+        axes = [-1] * self.mirrored + [-2] * self.upturned
+        return part.flip(axes) if axes else part
 
 
 Forward = Callable[[Tensor, Sequence[Window]], Tensor]
@@ -64,41 +76,56 @@ def starts(length: int, crop: int, stride: int) -> list[int]:
     return [max(min(index * stride + crop, length) - crop, 0) for index in range(count)]
 
 
-def even_starts(length: int, crop: int) -> list[int]:
+def even_starts(length: int, crop: int, stride: int | None = None) -> list[int]:
     """Where windows begin along one side: as few as cover it, the overlap shared out among them evenly.
 
-    Kerssies et al., EoMT, arXiv:2503.19108, whose images are as large as a window along the other side.
+    Kerssies et al., EoMT, arXiv:2503.19108, whose images are as large as a window along the other side. With a stride,
+    as few as need no larger one, as Isensee et al., nnU-Net, Nature Methods 18, 2021, place them.
     """
+    if stride is not None:
+        steps = -(-max(length - crop, 0) // stride)
+        return [round((length - crop) / steps * index) for index in range(steps + 1)] if steps else [0]
     count = -(-length // crop)
     return [index * (length - crop) // (count - 1) for index in range(count)] if count > 1 else [0]
 
 
-def windows_of(size: Size, crop: Size, stride: Size | None, *, image: int = 0, both_ways: bool = False) -> list[Window]:
-    """The windows of an input of this size, row by row, evenly apart where `stride` is None.
+def windows_of(
+    size: Size,
+    crop: Size,
+    stride: Size | None,
+    *,
+    image: int = 0,
+    both_ways: bool = False,
+    four_ways: bool = False,
+    even: bool = False,
+) -> list[Window]:
+    """The windows of an input of this size, row by row, evenly apart with `even` or where `stride` is None.
 
-    both_ways: each is followed by its mirror image.
+    both_ways: each is followed by its mirror image, with four_ways also by those upside down.
     """
     height, width = min(crop[0], size[0]), min(crop[1], size[1])
-    if stride is None:
-        tops, lefts = even_starts(size[0], crop[0]), even_starts(size[1], crop[1])
+    if even or stride is None:
+        steps: tuple[int | None, int | None] = stride or (None, None)
+        tops, lefts = (even_starts(*side) for side in zip(size, crop, steps, strict=True))
     else:
         tops, lefts = starts(size[0], crop[0], stride[0]), starts(size[1], crop[1], stride[1])
     return [
-        Window(image, top, left, height, width, mirrored)
+        Window(image, top, left, height, width, mirrored, upturned)
         for top in tops
         for left in lefts
-        for mirrored in ((False, True) if both_ways else (False,))
+        for upturned in ((False, True) if four_ways else (False,))
+        for mirrored in ((False, True) if both_ways or four_ways else (False,))
     ]
 
 
 def check_windows(crop: Size | None, stride: Size | None, *, even: bool = False) -> None:
-    """Raises ValueError unless windows of this size and stride exist and leave no pixel out. even: without a stride."""
+    """Raises ValueError unless windows of this size and stride exist and leave no pixel out. even: without one, too."""
     where = "set model.test_cfg.crop_size and model.test_cfg.stride, or use --slide 512 341"
-    if even:
-        if crop is None or min(crop) < 1 or stride is not None:
+    if even and stride is None:
+        if crop is None or min(crop) < 1:
             raise ValueError(
-                f"windows evenly apart (mode 'slide_even'): expected a crop_size of 1 pixel or more and no stride, "
-                f"found crop_size={crop} and stride={stride}; set model.test_cfg.crop_size alone"
+                f"windows evenly apart (mode 'slide_even'): expected a crop_size of 1 pixel or more, found {crop}; set "
+                "model.test_cfg.crop_size"
             )
         return
     if crop is None or stride is None:
@@ -175,7 +202,7 @@ class SlidingLogits:
     ) -> None:
         self.size, self.area = size, size[0] * size[1]
         self._feed, self._align_corners = feed, align_corners
-        self._windows = sorted(windows, key=lambda window: (window.top, window.left, window.mirrored))
+        self._windows = sorted(windows, key=lambda window: (window.top, window.left, window.upturned, window.mirrored))
         self._first, self._blend = windows[0], blend
         self._open: dict[Window, LogitMap] = {}
         self._like: Tensor | None = None
@@ -202,10 +229,10 @@ class SlidingLogits:
     def _total(self) -> tuple[Tensor, Tensor]:
         """The sums of all windows' weights at each row and column."""
         down, across = self._weights
-        mirrored = len({window.mirrored for window in self._windows})
+        ways = len({window.flips for window in self._windows})
         return (
             _covered(self.size[0], {window.top for window in self._windows}, down).to(self.like),
-            (_covered(self.size[1], {window.left for window in self._windows}, across) * mirrored).to(self.like),
+            (_covered(self.size[1], {window.left for window in self._windows}, across) * ways).to(self.like),
         )
 
     def rows(self, start: int, stop: int, channels: Sequence[int] | None = None) -> Tensor:
@@ -230,15 +257,16 @@ class SlidingLogits:
     def _logit_map(self, window: Window) -> LogitMap:
         size = window.height, window.width
         logit_map = Resized(HeadLogits(self._feed.take(window)), size, align_corners=self._align_corners)
-        return CropFlip(logit_map, size, ("horizontal",)) if window.mirrored else logit_map
+        return CropFlip(logit_map, size, window.flips) if window.flips else logit_map
 
 
 def ramp(length: int, blend: Blend, *, device: torch.device | None = None) -> Tensor:
     """Weights along one side of a window: 1, or less towards the ends but never 0."""
     exact = torch.float32 if device is not None and device.type == "mps" else torch.float64  # MPS has no float64
-    position = (torch.arange(length, dtype=exact, device=device) + 0.5) / length * 2 - 1  # -1 .. 1
-    if blend == "gaussian":
-        return torch.exp(-0.5 * (position / 0.25) ** 2)  # an eighth of the side as standard deviation
+    places = torch.arange(length, dtype=exact, device=device)
+    if blend == "gaussian":  # as nnU-Net has it: an eighth of the side as standard deviation, its middle on a pixel
+        return torch.exp(-0.5 * ((places - length // 2) / (length / 8)) ** 2)
+    position = (places + 0.5) / length * 2 - 1  # -1 .. 1
     return 1 - position.abs() if blend == "linear" else torch.ones_like(position)
 
 

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from intarsia.data.datasets import ade20k, aerial, cityscapes
 from intarsia.data.labels import Colour, LabelTable
+from intarsia.label_sets import Regions
 from intarsia.visual.files import grey_bytes, picture_bytes
 
 FORMATS: Mapping[str, str] = {
@@ -121,6 +122,14 @@ def source_values(table: LabelTable, classes: Sequence[str], *, with_uncertain: 
             f"--format source: the label files have no value for uncertain pixels, and {largest} is a class"
         )
     return FileValues(_table([inverse[index] for index in range(len(classes))], also=uncertain), uncertain)
+
+
+def region_values(regions: Regions) -> FileValues:
+    """The values that label files have of sets of regions: those of the later region over those before."""
+    written = regions.written()
+    largest = 255 if max(written) < 255 else 65535
+    dtype = np.uint8 if largest == 255 else np.uint16
+    return FileValues(np.array(written, dtype), largest)
 
 
 def _source_colours(table: LabelTable, classes: Sequence[str], *, with_uncertain: bool) -> FileValues:

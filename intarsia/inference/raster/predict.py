@@ -353,7 +353,7 @@ def _looking_once(predictor: Predictor, window: Size) -> Predictor:
     """The same predictor, which need not look through windows of its own if those of the scene are not larger."""
     spec = predictor.inference
     crop = spec.crop_size
-    if spec.mode not in ("slide", "slide_even") or crop is None or predictor.augmented is not None:
+    if spec.mode not in ("slide", "slide_even") or crop is None or predictor.augmented is not None or spec.mirror:
         return predictor
     if window[0] > crop[0] or window[1] > crop[1]:
         return predictor

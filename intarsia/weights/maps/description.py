@@ -18,7 +18,7 @@ BN: Values = {"type": "SyncBN", "requires_grad": True}
 class Description:
     """config: model, preprocessing and test pipeline. notes: what was assumed, in words for the user. origin: whose.
 
-    image: what is known of the training's images, as `WeightsMeta.image` has it.
+    image: what is known of the training's images, as `WeightsMeta.image` has it. regions: as `WeightsMeta.regions`.
     """
 
     config: Values
@@ -26,6 +26,7 @@ class Description:
     notes: tuple[str, ...] = ()
     origin: str = "transformers (Hugging Face)"
     image: Values = field(default_factory=dict)
+    regions: Values = field(default_factory=dict)
 
 
 def normalising(mean: Sequence[float], std: Sequence[float], *, size_divisor: int = 0) -> Values:
@@ -46,7 +47,8 @@ def _with_sigmoid(key: str, part: Any) -> Any:
         return part
     loss = part.get("loss_decode")
     changed = {"threshold": 0.5} if key == "decode_head" else {}
-    return {**part, **({} if loss is None else {"loss_decode": {**loss, "use_sigmoid": True}}), **changed}
+    with_sigmoid = {"loss_decode": {**loss, "use_sigmoid": True}} if isinstance(loss, dict) else {}
+    return {**part, **with_sigmoid, **changed}
 
 
 def describe(

@@ -1,7 +1,9 @@
 """Our config of a network of nnU-Net v2, from the folder of its results: plans.json, dataset.json, fold_k.
 
-What the folder says and cannot be had here is refused by name: configurations of volumes, regions, normalisations that
-look at a mask or differ from channel to channel. What is done a little otherwise is a note.
+A case is predicted as nnU-Net does it: cut to what is not 0, resampled to the plan's spacing, in windows that are
+spread evenly and shown in four ways, and back. What the folder says and cannot be had here is refused by name:
+configurations of volumes, normalisations that differ from channel to channel. What is done a little otherwise is a
+note.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from intarsia.label_sets import MOST, Regions, ignored_value, regions_of_nnunet
 from intarsia.terminal import printable
+from intarsia.weights.foreign import open_foreign
 from intarsia.weights.maps.description import Description, Values, describe
 from intarsia.weights.maps.json_files import json_object
 
@@ -21,9 +25,12 @@ KEY = "network_weights"
 """Under which a checkpoint of nnU-Net has its tensors."""
 
 _FOLDS = "fold_*"
+_REORIENTED = ("NibabelIOWithReorient",)
 _PLAIN, _RESIDUAL = "PlainConvUNet", "ResidualEncoderUNet"
 _NORMS = ("InstanceNorm2d",)
 _COLOURS = (("r", "g", "b"), ("red", "green", "blue"))
+_BOTH = (0, 1)
+"""The axes along which a network of two dimensions is shown mirrored."""
 _LEAST = 1e-8
 """Deviations of nnU-Net are this much at least."""
 
@@ -68,10 +75,15 @@ def describe_results(path: Path, file: Path) -> Description:
     try:
         name, plan = _configuration(folder, plans)
         notes = _notes(name, plan, plans, file)
-        classes = _classes(dataset)
+        classes, regions = _classes(dataset)
         channels = _channels(dataset)
         preprocessor, scale, normalised = _preprocessing(plan, plans, channels)
         model = _model(plan, len(classes), len(channels))
+        axes = _mirrored(file)
+        model["test_cfg"]["mirror"] = axes == _BOTH
+        notes += [] if axes in ((), _BOTH) else [f"nnU-Net mirrors along axis {axes[0]} alone, which is not done here"]
+        if regions is not None:
+            _as_regions(model, preprocessor, len(classes))
     except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
         reason = f"{type(error).__name__}: {printable(str(error), 200)}"
         raise ValueError(
@@ -79,11 +91,14 @@ def describe_results(path: Path, file: Path) -> Description:
         ) from error
     colours = tuple(channel.lower() for channel in channels) in _COLOURS
     found = describe(
-        model, preprocessor, resizing=[], classes=classes, notes=[normalised, *notes], origin="nnU-Net v2",
-        raw=not colours,
+        model, preprocessor, resizing=_prepared(plan, preprocessor), classes=classes, notes=[normalised, *notes],
+        origin="nnU-Net v2", raw=not colours,
     )  # fmt: skip
-    image: Values = {"bands": "rgb" if colours else "raw", **({"scale": scale} if scale else {})}
-    return Description(found.config, found.classes, found.notes, found.origin, image)
+    axis = "zyx"[int(plans.get("transpose_forward", (0, 1, 2))[0])]
+    image: Values = {"bands": "rgb" if colours else "raw", **({"scale": scale} if scale else {}), "slices": axis}
+    config = {**found.config, "intarsia": {"multi_label": True}} if len(classes) > 1 and regions else found.config
+    written = {} if regions is None else regions.to_json()
+    return Description(config, found.classes, found.notes, found.origin, image, written)
 
 
 # --- Plans --------------------------------------------------------------------------------------------------------
@@ -158,12 +173,28 @@ def _model(plan: Mapping[str, Any], num_classes: int, bands: int) -> Values:
     }
     patch = [int(side) for side in plan["patch_size"]]
     windows = {
-        "mode": "slide",
+        "mode": "slide_even",
         "crop_size": tuple(patch),
         "stride": tuple(max(side // 2, 1) for side in patch),
         "blend": "gaussian",
     }
     return {"backbone": encoder, "decode_head": head, "test_cfg": windows}
+
+
+def _mirrored(file: Path) -> tuple[int, ...]:
+    """The axes along which the checkpoint's predictions may be mirrored."""
+    content = open_foreign(file, key=KEY).file.value
+    axes = content.get("inference_allowed_mirroring_axes", _BOTH) if isinstance(content, Mapping) else _BOTH
+    return tuple(map(int, axes or ()))
+
+
+def _prepared(plan: Mapping[str, Any], preprocessor: Values) -> list[Values]:
+    """What becomes of a slice before the network sees it."""
+    spacing = plan.get("spacing")
+    size = {} if spacing is None else {"spacing": (float(spacing[0]), float(spacing[1]))}
+    patch = tuple(int(side) for side in plan["patch_size"])
+    around = {"pad_val": preprocessor["mean"], "seg_pad_val": 255}
+    return [{"type": "ResampleToSpacing", "content": True, **size}, {"type": "PadAround", "size": patch, **around}]
 
 
 def _check_layers(network: Mapping[str, Any]) -> None:
@@ -198,19 +229,30 @@ def _each(values: Any, count: int) -> list[int]:
 # --- Classes and images -------------------------------------------------------------------------------------------
 
 
-def _classes(dataset: Mapping[str, Any]) -> list[str]:
-    """Names in the order of their values; pixels to be ignored are no class."""
-    labels = dataset["labels"]
-    regions = [name for name, value in labels.items() if isinstance(value, Sequence) and not isinstance(value, str)]
-    if regions:
-        raise ValueError(
-            f"{DATASET} has regions ({printable(', '.join(map(str, regions)), 100)}): a pixel of theirs may be in "
-            "several, of a label map in one. Train nnU-Net on classes that exclude each other"
-        )
-    named = {int(value): str(name) for name, value in labels.items() if name != "ignore"}
+def _classes(dataset: Mapping[str, Any]) -> tuple[list[str], Regions | None]:
+    """Names in the order of their values, pixels to be ignored being no class; or names and values of regions."""
+    regions = regions_of_nnunet(dataset)
+    if regions is not None:
+        names, values = regions
+        if len(names) > MOST:
+            raise ValueError(f"{DATASET} has {len(names)} regions; here a pixel can be in {MOST} at most")
+        return list(names), values
+    named = {int(_single(value)): str(name) for name, value in dataset["labels"].items() if name != "ignore"}
     if sorted(named) != list(range(len(named))):
         raise ValueError(f"{DATASET}: expected labels that count from 0, found {sorted(named)[:20]}")
-    return [named[value] for value in sorted(named)]
+    return [named[value] for value in sorted(named)], None
+
+
+def _single(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _as_regions(model: Values, preprocessor: Values, count: int) -> None:
+    """A sigmoid for each region in the place of a softmax; of one region it is the one logit of a foreground."""
+    head = model["decode_head"]
+    head["loss_decode"][0] = {"type": "CrossEntropyLoss", "use_sigmoid": True, "avg_non_ignore": True}
+    ignored = ignored_value(count)
+    head["ignore_index"] = preprocessor["seg_pad_val"] = ignored
 
 
 def _channels(dataset: Mapping[str, Any]) -> list[str]:
@@ -232,14 +274,13 @@ def _preprocessing(
         found = printable(", ".join(kinds), 200)
         raise ValueError(f"{PLANS} normalises by {found}; here all channels have the same one of {', '.join(_BY)}")
     (kind,) = kinds
-    if kind == "ZScoreNormalization" and any(plan.get("use_mask_for_norm") or ()):
-        raise ValueError(
-            f"{PLANS} normalises by what lies inside of a mask of the image (use_mask_for_norm), which is not had here"
-        )
+    masked = [bool(one) for one in plan.get("use_mask_for_norm") or ()] if kind == "ZScoreNormalization" else []
+    if len(set(masked)) > 1:
+        raise ValueError(f"{PLANS} normalises some channels by what lies inside of the image: {masked}; here all do")
     mean, std = [0.0] * len(channels), [1.0] * len(channels)
     scale: list[float | str] = []
     if kind == "ZScoreNormalization":
-        scale = ["zscore"]
+        scale = ["zscore", "nonzero"] if any(masked) else ["zscore"]
     elif kind == "RGBTo01Normalization":
         std = [255.0] * len(channels)
     elif kind == "CTNormalization":
@@ -272,13 +313,13 @@ def _notes(name: str, plan: Mapping[str, Any], plans: Mapping[str, Any], file: P
     if any(side != 1 for side in spacing):
         size = " x ".join(f"{side:g}" for side in spacing)
         notes.append(
-            f"nnU-Net resamples images to pixels of {size} (height x width, in the unit of its files) before it looks "
-            "at them, and labels back; that is not done here: give images of that spacing"
+            f"slices of volumes are resampled to pixels of {size} (height x width, in the unit of the files), and "
+            "labels back; images that do not say their spacing are taken to have this one"
         )
-    if list(plans.get("transpose_forward", (0, 1, 2))) != [0, 1, 2]:
-        notes.append(f"nnU-Net turns volumes (transpose_forward={plans['transpose_forward']}) before it takes slices")
-    notes.append(
-        "nnU-Net also cuts off borders of zeros, spreads windows evenly and averages over mirrored images: the first "
-        "two are not done here, the last is --tta"
-    )
+    turned = [int(axis) for axis in plans.get("transpose_forward", (0, 1, 2))]
+    if turned[1:] != sorted(turned[1:]):
+        notes.append(f"nnU-Net exchanges rows and columns (transpose_forward={turned}), which is not done here")
+    if plans.get("image_reader_writer") in _REORIENTED:
+        notes.append("nnU-Net turned volumes to lie right, front, top (RAS): give volumes that are stored so")
+    notes.append("windows are seen in four ways each, as by nnU-Net; --slide HEIGHTxWIDTH shows its own in one")
     return notes
