@@ -343,6 +343,8 @@ class Neck(Protocol):
     """Feature maps -> feature maps.
 
     in_channels: of each level that it is given; assembly checks them.
+    A neck or head that needs maps of a certain size says so in an attribute `least_cells`, the smallest side in cells
+    of the coarsest level that it reads; images that are smaller for it are padded as those that are for the backbone.
     """
 
     in_channels: tuple[int, ...]

@@ -231,6 +231,10 @@ class PoolFormer(nn.Module):
             ]
             self.network.append(nn.Sequential(*blocks))
         self.features = tuple(levels[(index + 1) // 2] for index in self.out_indices)
+        side = 1  # that the last convolution must leave
+        for _ in levels[1:]:
+            side = max(1, (side - 1) * down_stride + down_patch_size - 2 * down_pad)
+        self.least_size = max(1, (side - 1) * in_stride + in_patch_size - 2 * in_pad)
         for index, level in zip(self.out_indices, self.features, strict=True):
             self.add_module(f"norm{index}", norm(level.channels))
         self._freeze()

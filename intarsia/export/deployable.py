@@ -17,7 +17,7 @@ from intarsia.contracts import ConditionalTask, Task
 from intarsia.export.contract import Contract
 from intarsia.label_sets import set_count
 from intarsia.spec import InferenceSpec
-from intarsia.tasks.preprocess import Preprocess
+from intarsia.tasks.preprocess import Preprocess, least_size
 
 
 class Deployable(nn.Module):
@@ -131,9 +131,7 @@ def deployable(task: Task, inference: InferenceSpec, contract: Contract) -> Depl
     task.eval()
     if (compute := getattr(task.model, "compute_constants", None)) is not None:
         compute()  # what a network makes once of the names of its classes is in the file, and what makes it is not
-    sized = (task.model, getattr(task.model, "backbone", None))
-    least: int = max(getattr(part, "least_size", 1) for part in sized)
-    module = Deployable(task, inference, contract, least_size=least).eval()
+    module = Deployable(task, inference, contract, least_size=least_size(task.model)).eval()
     if contract.precision == "fp16":
         module = copy.deepcopy(module)  # the original stays, to be compared with
         assert isinstance(module.model, nn.Module)

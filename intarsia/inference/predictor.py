@@ -45,7 +45,7 @@ from intarsia.inference.predictions import Answer, Predictions
 from intarsia.inference.tta import USUAL, at_first, check_augmented, pixels_of, views_of, without_resizing
 from intarsia.label_sets import pictured
 from intarsia.spec import AugmentedInference, InferenceSpec
-from intarsia.tasks.preprocess import Preprocess
+from intarsia.tasks.preprocess import Preprocess, least_size
 
 if TYPE_CHECKING:
     from typing import Unpack  # of Python 3.11
@@ -123,8 +123,7 @@ class Predictor:
             task.to(self.device)
         self.task = task
         self.network = Execution(task, self.device, precision=precision, compile=compile)
-        sized = (task.model, getattr(task.model, "backbone", None))
-        self.least_size: int = max(getattr(part, "least_size", 1) for part in sized)
+        self.least_size = least_size(task.model)
         self._memory = MemoryCheck(task, self.device, least_size=self.least_size)
         one_thread_after_fork()
 

@@ -160,6 +160,7 @@ class ERFNet(nn.Module):
             self.decoder.append(Upsample(before, after, norm=norm, activation=activation))
             self.decoder.extend(block(after) for _ in range(count))
         self.features = (FeatureSpec(dec_upsample_channels[-1], 2),)
+        self.least_size = 5  # two halvings that round up leave 2 pixels, which the third one's pooling needs
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
         """(N, C, H, W) -> (N, channels, H / 2, W / 2), rounded up."""

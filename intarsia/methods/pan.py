@@ -30,11 +30,14 @@ from intarsia.layers.decoder_block import (
 from intarsia.layers.levels import paired_levels, resize
 from intarsia.layers.norm import BN, Norm
 
+LEAST_CELLS = 8
+"""The least side of the coarsest level: its attention is made of a map that is halved three times."""
+
 
 class FeaturePyramidAttention(nn.Module):
     """A map weighed by one of attention, which is made at half, a quarter and an eighth of its size (figure 3).
 
-    The map must have 8 pixels and more on either side.
+    The map must have `LEAST_CELLS` pixels and more on either side.
     """
 
     def __init__(self, in_channels: int, channels: int, *, norm: Norm, activation: Activation) -> None:
@@ -92,7 +95,7 @@ class PANHead(nn.Module):
         in_channels: channels of each level, the finest first.
         channels: channels in the head.
         num_classes: number of logits.
-        in_index: the levels read, the finest first. The coarsest must have 8 pixels and more on either side.
+        in_index: the levels read, the finest first.
         interpolation: how maps are enlarged on their way up.
         dropout_ratio: of channels, before the classifier.
         norm: behind each convolution.
@@ -119,6 +122,7 @@ class PANHead(nn.Module):
         self.in_index, self.in_channels = paired_levels("PANHead", in_index, in_channels)
         self.num_classes = num_classes
         self.align_corners = align_corners
+        self.least_cells = LEAST_CELLS
         checked_interpolation("PANHead", interpolation)
         *finer, coarsest = self.in_channels
         self.fpa = FeaturePyramidAttention(coarsest, channels, norm=norm, activation=activation)

@@ -193,6 +193,7 @@ class PSAHead(nn.Module):
         self.psa_type = psa_type
         self.compact = compact
         self.shrink_factor = shrink_factor
+        self.least_cells = shrink_factor  # of one cell by several, nothing would be left
         self.normalization_factor = normalization_factor
         self.psa_softmax = psa_softmax
 

@@ -38,6 +38,20 @@ def connected(backbone: Backbone, neck: Neck | None) -> tuple[str, tuple[Feature
     return name, neck.connect(backbone.features)
 
 
+def least_side(backbone: Backbone, neck: Neck | None, *heads: object) -> int:
+    """The smallest side of an image, in pixels, that all parts see: `least_size` of the backbone, and of neck and heads
+    the `least_cells` of the levels that they read.
+    """
+    given = backbone.features if neck is None else neck.connect(backbone.features)
+    sides = [int(getattr(backbone, "least_size", 1))]
+    for reader, levels in ((neck, backbone.features), *((head, given) for head in heads)):
+        cells = int(getattr(reader, "least_cells", 1))
+        if cells > 1:  # times the stride, since some levels are rounded down
+            read = _each(getattr(reader, "in_index", None)) or range(len(levels))
+            sides.append(cells * max(levels[index].stride for index in read))
+    return max(sides)
+
+
 def as_module(heads: Head | Sequence[Head] | None) -> nn.Module | None:
     """The child that published weights know: one head under its own name, several numbered below it."""
     if isinstance(heads, Sequence):

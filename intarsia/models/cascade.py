@@ -11,7 +11,7 @@ from typing import Protocol, cast
 from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, Head, HeadOutput, Neck
-from intarsia.models.assembly import as_module, check_reader, connected, levels_of, named, training_outputs
+from intarsia.models.assembly import as_module, check_reader, connected, least_side, levels_of, named, training_outputs
 
 
 class RefiningHead(Protocol):
@@ -32,7 +32,7 @@ class CascadeEncoderDecoder(nn.Module):
     Children are named as in published weights: `backbone`, `neck`, `decode_head.0`, `decode_head.1` ...,
     `auxiliary_head` (one head), or `auxiliary_head.0`, `auxiliary_head.1` ... (a list of heads).
 
-    output_names: of `training_outputs`, without their stages.
+    output_names: of `training_outputs`, without their stages. least_size: the smallest side of an image, in pixels.
 
     Raises ValueError if there is no second head, or if neck or head expect other levels than they are given.
     """
@@ -59,6 +59,7 @@ class CascadeEncoderDecoder(nn.Module):
         source, self.features = connected(backbone, neck)
         for i, head in enumerate(decode_head):
             check_reader(f"decode_head.{i}", head, source, self.features)
+        self.least_size = least_side(backbone, neck, *decode_head)
         for name, head in named("aux", self.auxiliary_head):
             check_reader(f"auxiliary_head ({name})", head, source, self.features)
         self.output_names = tuple(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, Head, HeadOutput, Neck
-from intarsia.models.assembly import as_module, check_reader, connected, named, training_outputs
+from intarsia.models.assembly import as_module, check_reader, connected, least_side, named, training_outputs
 
 
 class DepthEstimator(nn.Module):
@@ -41,6 +41,7 @@ class DepthEstimator(nn.Module):
         self.auxiliary_head = as_module(auxiliary_head)
         source, self.features = connected(backbone, neck)
         check_reader("decode_head", decode_head, source, self.features)
+        self.least_size = least_side(backbone, neck, decode_head)
         for name, head in named("aux", self.auxiliary_head):
             check_reader(f"auxiliary_head ({name})", head, source, self.features)
         self.output_names = ("decode", *(name for name, _ in named("aux", self.auxiliary_head)))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, Head, HeadOutput, Neck
-from intarsia.models.assembly import as_module, check_reader, connected, levels_of, named, training_outputs
+from intarsia.models.assembly import as_module, check_reader, connected, least_side, levels_of, named, training_outputs
 
 
 class EncoderDecoder(nn.Module):
@@ -19,7 +19,7 @@ class EncoderDecoder(nn.Module):
     Children are named as in published weights: `backbone`, `neck`, `decode_head`, `auxiliary_head` (one head), or
     `auxiliary_head.0`, `auxiliary_head.1` ... (a list of heads).
 
-    output_names: of `training_outputs`, without their stages.
+    output_names: of `training_outputs`, without their stages. least_size: the smallest side of an image, in pixels.
 
     Raises ValueError for a list of decode heads, or if neck or head expect other levels than they are given.
     """
@@ -44,6 +44,7 @@ class EncoderDecoder(nn.Module):
         self.auxiliary_head = as_module(auxiliary_head)
         source, self.features = connected(backbone, neck)
         check_reader("decode_head", decode_head, source, self.features)
+        self.least_size = least_side(backbone, neck, decode_head)
         for name, head in named("aux", self.auxiliary_head):
             check_reader(f"auxiliary_head ({name})", head, source, self.features)
         self.output_names = ("decode", *(name for name, _ in named("aux", self.auxiliary_head)))

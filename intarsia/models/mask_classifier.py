@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, MaskClassificationHead, MaskPredictions, Neck
 from intarsia.layers.levels import resize
-from intarsia.models.assembly import check_reader, connected, levels_of
+from intarsia.models.assembly import check_reader, connected, least_side, levels_of
 
 BUDGET = 64 * 2**20
 """Bytes of enlarged masks beyond which they are worked off in strips: 840 MB for 100 masks of 1024 x 2048."""
@@ -24,7 +24,8 @@ torch.fx.wrap("class_maps")  # one step for torch.fx, which cannot follow questi
 class MaskClassifier(nn.Module):
     """Backbone, optional neck, and a head whose queries find a mask and a class each.
 
-    Children are named as in published weights: `backbone`, `neck`, `decode_head`.
+    Children are named as in published weights: `backbone`, `neck`, `decode_head`. least_size: the smallest side of an
+    image, in pixels.
 
     Raises ValueError if neck or head expect other levels than they are given.
     """
@@ -36,6 +37,7 @@ class MaskClassifier(nn.Module):
         self.decode_head = decode_head
         source, self.features = connected(backbone, neck)
         check_reader("decode_head", decode_head, source, self.features)
+        self.least_size = least_side(backbone, neck, decode_head)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, C, H, W) -> (N, K, H, W), how much of each class is in each pixel, in 0..Q.

@@ -37,6 +37,7 @@ class SharedTrunk(nn.Module):
         for name, other in zip(list(models)[1:], others, strict=True):
             _check_same(state, cast("nn.Module", other.backbone).state_dict(), name, next(iter(models)))
         self.backbone = first.backbone
+        self.least_size = max(model.least_size for model in (first, *others))
         self.necks = nn.ModuleDict(
             {name: cast("nn.Module", m.neck) for name, m in models.items() if m.neck is not None}
         )

@@ -9,6 +9,7 @@ Shape letters: N images, C channels, h_i, w_i height and width of level i.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -42,6 +43,7 @@ class Feature2Pyramid(nn.Module):
             )
         self.in_channels = (embed_dim,) * len(rescales)
         self.rescales = tuple(rescales)
+        self.least_cells = math.ceil(1 / min(rescales))
         layers: dict[float, nn.Module] = {
             4: nn.Sequential(_doubled(embed_dim), norm(embed_dim), nn.GELU(), _doubled(embed_dim)),
             2: nn.Sequential(_doubled(embed_dim)),

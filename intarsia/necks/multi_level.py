@@ -8,6 +8,7 @@ Shape letters: N images, C channels, h_i, w_i height and width of level i.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch.nn.functional as F
@@ -50,6 +51,7 @@ class MultiLevelNeck(nn.Module):
         self.in_channels = tuple(in_channels)
         self.out_channels = out_channels
         self.scales = tuple(scales)
+        self.least_cells = math.ceil(1 / min(scales))
 
         def conv(width: int, kernel_size: int) -> ConvNormAct:
             layer = ConvNormAct(

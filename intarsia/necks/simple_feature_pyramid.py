@@ -62,6 +62,7 @@ class SimpleFeaturePyramid(nn.Module):
         self.in_index = in_index
         self.out_channels = out_channels
         self.rescales = tuple(rescales)
+        self.least_cells = math.ceil(1 / min(rescales))
         for scale in self.rescales:
             resized, width = _resized(scale, embed_dim, norm)
             convs = (_NormedConv(width, out_channels, 1, norm), _NormedConv(out_channels, out_channels, 3, norm))

@@ -15,6 +15,11 @@ from intarsia.contracts import Batch, Size
 from intarsia.spec import PreprocessSpec
 
 
+def least_size(network: object) -> int:
+    """The smallest side of an image that a network sees, in pixels; smaller images are padded to it."""
+    return max(int(getattr(part, "least_size", 1)) for part in (network, getattr(network, "backbone", None)))
+
+
 class Preprocess(nn.Module):
     """Normalises a batch and pads it to the size that the network wants.
 

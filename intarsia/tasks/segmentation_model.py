@@ -23,7 +23,7 @@ from intarsia.layers.precision import full_precision
 from intarsia.spec import PreprocessSpec
 from intarsia.tasks.freezing import Frozen, matching
 from intarsia.tasks.norm_errors import explained_norms
-from intarsia.tasks.preprocess import Preprocess
+from intarsia.tasks.preprocess import Preprocess, least_size
 
 _OWN = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 
@@ -75,8 +75,7 @@ class SegmentationModel(nn.Module):
         self.align_corners = align_corners
         self.normalises = normalises
         self.facts = facts or ModelFacts()
-        parts = (network, getattr(network, "backbone", None))
-        self.least_size = max(getattr(part, "least_size", 1) for part in parts)
+        self.least_size = least_size(network)
         # One and the same children, parameters and buffers, so that names are those of weights files. The network is in
         # a tuple, and so no child.
         self._network = (network,)

@@ -28,6 +28,15 @@ def test_pooling_counts_pixels_of_the_map_only() -> None:
     assert Pooling(3)(x)[0, 0].tolist() == [[3 - 12, 2, 0], [2, pytest.approx(4 / 3), 0], [0, 0, 0]]
 
 
+@pytest.mark.parametrize("sizes", [{}, {"in_pad": 3}, {"down_pad": 0}, {"in_patch_size": 4, "in_pad": 0}])
+def test_the_least_size_is_exact(sizes: dict[str, int]) -> None:
+    backbone = PoolFormer(**SMALL, **sizes).eval()
+    backbone(torch.rand(1, 3, backbone.least_size, backbone.least_size))
+    if backbone.least_size > 1:
+        with pytest.raises(RuntimeError):
+            backbone(torch.rand(1, 3, backbone.least_size - 1, 64))
+
+
 def test_outputs_between_two_stages() -> None:
     backbone = PoolFormer(**SMALL, out_indices=(0, 1, 5, 6)).eval()
     assert [(level.channels, level.stride) for level in backbone.features] == [(8, 4), (12, 8), (24, 32), (24, 32)]

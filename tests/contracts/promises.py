@@ -24,6 +24,8 @@ from intarsia.contracts import Size
 from intarsia.export.formats.onnx import OPSET
 from intarsia.export.formats.tensorrt_operators import unknown_nodes
 from intarsia.export.program import portable, quiet
+from intarsia.inference.network import at_least
+from intarsia.tasks.preprocess import least_size
 
 SIZE = (64, 96)
 ODD = (65, 97)
@@ -106,6 +108,16 @@ def gives_what_it_says(case: Case) -> None:
             continue
         for classes, masks in outputs:
             assert classes.shape == (2, masks.shape[1], head.num_classes + 1)
+
+
+def sees_images_of_one_pixel(case: Case) -> None:
+    """In a network, which says what they are padded to."""
+    config = Config.from_values({"model": case.model_config()[0]}, file="minimal")
+    model: Any = build_task(lower(config)).model
+    model.eval()
+    for size in ((1, 1), (1, 41), (41, 1)):
+        with torch.no_grad():
+            assert_finite("outputs", [model(at_least(torch.rand(1, 3, *size), least_size(model)))])
 
 
 def gives_every_parameter_a_gradient(case: Case) -> None:
@@ -312,6 +324,7 @@ EVERY_PART = (
     has_an_explicit_constructor,
     is_built_from_a_config,
     gives_what_it_says,
+    sees_images_of_one_pixel,
     gives_every_parameter_a_gradient,
     trains_on_a_batch_of_one,
     keeps_its_state_in_a_file,

@@ -292,6 +292,7 @@ CONFIGS["PIDHead"] = {
 """Parts that a config of MMSegmentation writes otherwise than by the arguments of the constructor."""
 
 ONE_VALUE = ("it normalises a map of one pixel, over the images of a batch", "Expected more than 1 value per channel")
+ONE_CHANNEL = ("its groups of one channel have one value at one pixel; published ones have 4", ONE_VALUE[1])
 ONE_CELL = (
     "of images up to 576 pixels the pooling makes maps of one cell, which torch.export takes for something special",
     r"to be <= 128|// 128 != 1",  # before torch 2.14, and since
@@ -390,6 +391,8 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("PIDNet", "gives_every_parameter_a_gradient"): (
         UNDONE, r": (i_branch_layers\.2\.\d\.(conv3|downsample)\.bn\.bias(, |$)){3}$"),
     ("PIDNet", "is_exported_for_any_size"): ONE_CELL,
+    ("VPD", "sees_images_of_one_pixel"): ONE_CHANNEL,
+    ("DepthEstimator", "sees_images_of_one_pixel"): ONE_CHANNEL,
     ("VPDDepthHead", "gives_every_parameter_a_gradient"): (
         UNDONE, r": conv1\.0\.bias, decoder\.conv_layers\.0\.bias$"),
     ("DepthEstimator", "gives_every_parameter_a_gradient"): (

@@ -24,6 +24,13 @@ def test_the_decoder_gives_half_the_image_at_any_size(size: tuple[int, int]) -> 
     assert tuple(level.shape) == (1, 16, *(-(-side // 2) for side in size))
 
 
+def test_its_least_size_is_exact() -> None:
+    net = ERFNet().eval()
+    net(torch.rand(1, 3, net.least_size, net.least_size))
+    with pytest.raises(RuntimeError):
+        net(torch.rand(1, 3, net.least_size - 1, 64))
+
+
 def test_upsampling_is_torchs_and_is_cut_at_the_end() -> None:
     torch.manual_seed(0)
     layer, x = Upsample(4, 3, norm=nn.BatchNorm2d, activation=nn.ReLU).eval(), torch.randn(2, 4, 5, 6)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -51,6 +52,25 @@ def test_outputs_by_name() -> None:
     assert one(images).equal(outputs["decode"])
     several = EncoderDecoder(backbone=backbone(), decode_head=head(), auxiliary_head=[head(16, 2), head(8, 1)])
     assert list(several.training_outputs(images)) == ["decode", "aux_0", "aux_1"]
+
+
+@pytest.mark.parametrize(
+    ("of_backbone", "of_neck", "of_head", "expected"),
+    [(1, 1, 1, 1), (40, 1, 1, 40), (1, 2, 1, 64), (70, 2, 1, 70), (1, 1, 3, 96), (1, 4, 3, 128)],
+)
+def test_the_least_size_is_that_of_the_part_that_needs_most(
+    of_backbone: int, of_neck: int, of_head: int, expected: int
+) -> None:
+    """Parts behind the backbone say it in cells of the coarsest level that they read."""
+    parts: list[Any] = [backbone(), Halving(), head(16, 0)]
+    parts[0].least_size, parts[1].least_cells, parts[2].least_cells = of_backbone, of_neck, of_head
+    assert EncoderDecoder(backbone=parts[0], neck=parts[1], decode_head=parts[2]).least_size == expected
+
+
+def test_the_least_size_follows_the_levels_that_a_head_reads() -> None:
+    finest: Any = head(4, 0)
+    finest.least_cells = 3
+    assert EncoderDecoder(backbone=backbone(), decode_head=finest).least_size == 12
 
 
 def test_names_of_children() -> None:
