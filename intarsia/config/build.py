@@ -81,7 +81,7 @@ def build_task(spec: RunSpec) -> Task:
     import_parts(spec)
     trained: dict[str, Any]
     if spec.objective is None:
-        trained = {"losses": [_head_loss(head) for head in spec.losses]}
+        trained = {"losses": [head_loss(head) for head in spec.losses]}
     else:
         trained = {"objective": build(spec.objective)}
     if spec.inference.answer == "classes":
@@ -96,7 +96,8 @@ def build_task(spec: RunSpec) -> Task:
     return task
 
 
-def _head_loss(spec: HeadLossSpec) -> HeadLoss:
+def head_loss(spec: HeadLossSpec) -> HeadLoss:
+    """What a head is trained on. Raises ValueError for parts that do not go together."""
     from intarsia.tasks.semantic import HeadLoss, HeadTerm
 
     def part(component: Component | None, ignore_index: int = spec.ignore_index) -> Any:

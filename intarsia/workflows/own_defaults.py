@@ -230,6 +230,9 @@ def _drawing(description: DataDescription, every: int) -> Choice:
 def _losses(model: Mapping[str, Any], several: bool) -> Iterator[str]:
     """The same head with a second loss; heads that have several losses, or others, know what they need.
 
+    A sampler of hard pixels goes: the second loss is of whole images, and does what that is for. (STDC1, nuclei, 150
+    steps: IoU 0.656 so, 0.579 with the sampler and cross entropy alone.)
+
     several: whether a pixel may have several classes.
     """
     head, path = model.get("decode_head"), "model.decode_head"
@@ -244,6 +247,8 @@ def _losses(model: Mapping[str, Any], several: bool) -> Iterator[str]:
         return
     second = {"type": "LovaszLoss", "loss_type": "binary" if one_logit else "multi_class", "reduction": "none"}
     yield f"{path}.loss_decode={[dict(loss), second]!r}"
+    if head.get("sampler") is not None:
+        yield f"{path}.sampler-"
 
 
 def _threshold(description: DataDescription) -> Iterator[Choice]:

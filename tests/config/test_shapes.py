@@ -132,3 +132,16 @@ def test_class_tokens_are_for_those_who_read_them(given: bool, head: dict[str, A
     assert problem.message == f"model.decode_head {message}"
     assert problem.hint == f"Set output_cls_token={not given} in the backbone"
     assert check(plain(not given, head), shapes=True) == []
+
+
+def test_a_sampler_of_pixels_beside_a_loss_of_images_is_found() -> None:
+    def sampled(model: dict[str, Any]) -> None:
+        model["decode_head"] |= {
+            "loss_decode": {"type": "LovaszLoss", "reduction": "none"},
+            "sampler": {"type": "OHEMPixelSampler", "thresh": 0.7, "min_kept": 100},
+        }
+
+    assert check(pyramid(sampled)) == []
+    [problem] = check(pyramid(sampled), shapes=True)
+    assert problem.path == "model.decode_head.sampler"
+    assert "takes no weights for them; leave one of the two out" in problem.message

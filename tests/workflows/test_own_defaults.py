@@ -11,7 +11,7 @@ from PIL import Image
 
 from intarsia import recipes
 from intarsia.cli.main import main
-from intarsia.config.build import build_pipeline
+from intarsia.config.build import build_pipeline, head_loss
 from intarsia.config.checking.check import check
 from intarsia.config.language.reader import Config, read_file
 from intarsia.config.lowering.lower import lower
@@ -31,6 +31,8 @@ FOLDERS = {"train": FolderSplit(Source("images", "labels", (".png",), (".png",))
 
 
 CLASSES = ("road", "car", "pole")
+NAMES = (*recipes.own_names(), *recipes.shown_names())
+ONE_OF_EACH_METHOD = {recipes.method(name): name for name in reversed(NAMES)}.values()
 
 
 def described(shares: dict[str, float] | None, *, classes: tuple[str, ...] = CLASSES) -> DataDescription:
@@ -71,6 +73,23 @@ def test_settings_make_a_config_without_problems(name: str) -> None:
     steps = config.values["train_dataloader"]["dataset"]["pipeline"]
     assert [step["rare"] for step in steps if step["type"] == "RandomCrop"] == [[2]]
     assert [step["ratio_range"] for step in steps if step["type"] == "RandomScale"] == [(0.8, 1.25)]
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH_METHOD)
+@pytest.mark.parametrize("num_classes", [1, 3])
+def test_every_recipe_takes_what_is_chosen(name: str, num_classes: int) -> None:
+    """STDC's choice of hard pixels fits no loss that is not a sum over pixels."""
+    try:
+        config = config_of(name, num_classes)
+    except ValueError as error:
+        pytest.skip(f"{name} has no config for a single logit: {error}")
+    named = ("crack",) if num_classes == 1 else CLASSES
+    shares = {"background": 0.98, "crack": 0.02} if num_classes == 1 else RARE_POLE
+    for choice in choose(config, described(shares, classes=named)):
+        config = config.override(choice.settings)
+    assert check(config, shapes=False) == []
+    for loss in lower(config).losses:
+        head_loss(loss)  # a sampler of pixels goes with few losses
 
 
 @pytest.mark.parametrize("name", ["mask2former_r50", "maskformer_r50"])

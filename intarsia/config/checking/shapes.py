@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from intarsia.config.build import build, import_parts
+from intarsia.config.build import build, head_loss, import_parts
 from intarsia.config.errors import ConfigError, FindOrigin, Problem
 from intarsia.config.schema.fates import bare
 from intarsia.contracts import FeatureSpec
@@ -15,8 +15,8 @@ from intarsia.spec import Component, RunSpec
 
 
 def shape_problems(spec: RunSpec, wrong: Collection[str], origin: FindOrigin) -> list[Problem]:
-    """Necks and heads that are not given the levels that they expect, parts that refuse their arguments, and losses
-    that are for no output of the network.
+    """Necks and heads that are not given the levels that they expect, parts that refuse their arguments, losses that
+    are for no output of the network, and samplers of pixels beside losses that take no weights for them.
 
     wrong: paths of components that have problems already; they, and what contains them, are left alone.
     """
@@ -26,7 +26,7 @@ def shape_problems(spec: RunSpec, wrong: Collection[str], origin: FindOrigin) ->
         return list(error.problems)
     built: dict[str, Any] = {}
     problems = list(_parts(spec.model.args, wrong, origin, built))
-    return problems or list(_network(spec, wrong, origin, built))
+    return [*(problems or _network(spec, wrong, origin, built)), *_losses(spec, wrong, origin)]
 
 
 def _parts(
@@ -89,6 +89,20 @@ def _network(spec: RunSpec, wrong: Collection[str], origin: FindOrigin, built: M
     if outputs is not None and spec.objective is None:
         for problem in unclaimed(outputs, [loss.head for loss in spec.losses]):
             yield Problem(spec.model.path, f"{bare(spec.model.type)}: {problem}", origin(spec.model.path))
+
+
+def _losses(spec: RunSpec, wrong: Collection[str], origin: FindOrigin) -> Iterator[Problem]:
+    """Losses that refuse their arguments, or the sampler beside them."""
+    for head in spec.losses:
+        parts = [part for part in (*head.losses, head.sampler) if part is not None]
+        if any(path.startswith(part.path) for part in parts for path in wrong):
+            continue
+        try:
+            head_loss(head)
+        except ConfigError as error:
+            yield from error.problems
+        except ValueError as error:
+            yield Problem(parts[-1].path, str(error), origin(parts[-1].path))
 
 
 def _try(part: Component, wrong: Collection[str]) -> tuple[Any, Sequence[Problem]]:
