@@ -1,4 +1,4 @@
-"""A folder for each sample, in which image and label are always called the same: ``7/image.png`` with ``7/mask.png``."""
+"""A folder for each sample, with image and label by names that never change: ``7/image.png`` and ``7/mask.png``."""
 
 from __future__ import annotations
 
