@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from intarsia.data.description.apart import advice_of
 from intarsia.data.description.assign import own_splits, parts_of
 from intarsia.data.description.divide import COPIES, divide, group_names
 from intarsia.data.description.mixed import Member, MixedDescription, whole_window
@@ -103,8 +104,8 @@ def _read(
     alone = own_splits(description, pool)
     if len({alone.shows_scenes(split) for split in alone.splits}) > 1:
         raise ValueError(
-            f"{', '.join(pool)} are windows of scenes and images, which cannot be divided as one; describe scenes and "
-            "images in a file each, and list both files under `datasets:` of a third"
+            f"{', '.join(pool)} are windows of scenes and images, which are divided each by itself. "
+            f"{advice_of(description)}"
         )
     places: dict[str, list[tuple[OwnDataset, int]]] = {}
     windows = []

@@ -389,3 +389,16 @@ def test_images_are_no_labels_of_other_images_of_the_same_names(tmp_path: Path, 
                 nibabel.save(nibabel.Nifti1Image(pixels, np.eye(4)), file)
     with pytest.raises(LayoutError, match="P0/CT and P1/CT hold 3 images each by the same names"):
         find_layout(tmp_path)
+
+
+def test_a_folder_for_each_sample(tmp_path: Path) -> None:
+    """Image and label have the same names in every folder, and nothing in common: none was found."""
+    for split in ("train", "val"):
+        for number in range(4):
+            tree(tmp_path, (f"{split}/{number}/image.png", f"{split}/{number}/mask.png"))
+            write(tmp_path / f"{split}/{number}/overlay.png", PICTURE)
+    layout = find_layout(tmp_path)
+    assert {split: len(files.pairs) for split, files in layout.listings.items()} == {"train": 4, "val": 4}
+    for pair in layout.listings["val"].pairs:
+        assert pair.label == pair.image.replace("image", "mask")
+        assert pair.image.startswith("val/")

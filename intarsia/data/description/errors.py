@@ -15,3 +15,7 @@ class DescriptionError(ValueError):
         super().__init__(f"{where}: {printable(message, 2_000)}" if path else printable(message, 2_000))
         self.path = tuple(path)
         self.line = line
+
+
+class ScenesAmongImagesError(DescriptionError):
+    """Sources of one split that are scenes, and others that are images."""

@@ -12,8 +12,9 @@ import yaml
 
 from intarsia.data.band_indices import Index, known_indices
 from intarsia.data.containers import PACK_SUFFIX
+from intarsia.data.description.apart import advice, of_one_kind
 from intarsia.data.description.contained import PackedSplit
-from intarsia.data.description.errors import DescriptionError
+from intarsia.data.description.errors import DescriptionError, ScenesAmongImagesError
 from intarsia.data.description.input_kinds import image_inputs
 from intarsia.data.description.mixed_yaml import mixed_description
 from intarsia.data.description.model import IGNORE, DataDescription, LabelValue, show_value
@@ -91,6 +92,9 @@ def _read(path: Path, *, is_member: bool) -> DataDescription:
         if is_member:
             raise DescriptionError(("datasets",), "it is itself made of several data sets; list these")
         return mixed_description(top, path.parent, _description, lambda file: _read(file, is_member=True))
+    except ScenesAmongImagesError as error:
+        parts = [_description(of_one_kind(top, scenes=scenes), path.parent) for scenes in (True, False)]
+        raise ValueError(f"{path}:{line_of(top, error.path)}: {error}. {advice(*parts)}") from None
     except DescriptionError as error:
         raise ValueError(f"{path}:{error.line or line_of(top, error.path)}: {error}") from None
     except RecursionError:

@@ -7,7 +7,7 @@ from typing import Any
 from intarsia.data.annotations.formats import FORMATS
 from intarsia.data.annotations.source import AnnotationSource
 from intarsia.data.description.contained import PackedSplit, TarSplit
-from intarsia.data.description.errors import DescriptionError
+from intarsia.data.description.errors import DescriptionError, ScenesAmongImagesError
 from intarsia.data.description.input_kinds import image_rules
 from intarsia.data.description.pairing import MaskRule, Source
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, ListSplit, PairSplit, ShareSplit, Split
@@ -47,6 +47,10 @@ def read_split(value: Any, path: tuple[str, ...]) -> Split:
         parts = [_rule(mapping_of(entry, path), path) for entry in value]
         folders = tuple(part for part in parts if isinstance(part, FolderSplit | PackedSplit | TarSplit))
         scenes = tuple(part for part in parts if isinstance(part, SceneSplit))
+        if scenes and len(parts) == len(scenes) + len(folders) and folders:
+            raise ScenesAmongImagesError(
+                path, "some of these sources are scenes, others images: each is drawn in its own way"
+            )
         if len(parts) not in (len(folders), len(scenes)):
             raise DescriptionError(
                 path, "expected images and labels (folders), or packed, or shards, in each source; or scenes in all"

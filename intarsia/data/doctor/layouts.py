@@ -26,6 +26,7 @@ from intarsia.data.doctor.layout_help import explain_nothing
 from intarsia.data.doctor.leftovers import by_extension, left_over
 from intarsia.data.doctor.one_hot import with_bands
 from intarsia.data.doctor.rules import SplitRules, apply_lists, by_folders, by_masks, join_others
+from intarsia.data.doctor.sample_folders import by_sample_folders
 from intarsia.data.doctor.stacks import with_slices
 from intarsia.data.image_io import is_image_name
 from intarsia.data.tars import INDEX_SUFFIX, is_tar_name
@@ -92,6 +93,8 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
         found = by_folders(root, chosen, groups) if chosen is not None else SplitRules()
         if chosen is not None and labels is None:
             join_others(root, found, chosen, candidates, groups)
+    if not found.rules and labels is None:
+        found = by_sample_folders(root, images)
     if "val" not in found.rules and "test" not in found.rules:
         apply_lists(root, found, others, images)
     without_labels = labels is None and masks is None and (not found.rules or _is_by_product(chosen))

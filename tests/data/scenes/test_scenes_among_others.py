@@ -340,3 +340,67 @@ def test_scenes_and_images_are_cross_validated(place: Path, tmp_path: Path) -> N
     found = json.loads((out / "cv.json").read_text())
     assert found["status"] == "finished"
     assert main(["data", "suspects", str(out), "--top", "3", "--workers", "0", "--device", "cpu"]) == 0
+
+
+# --- In one description -------------------------------------------------------------------------------------------
+
+TOGETHER = """\
+classes: [background, roof, pool]
+labels: {0: background, 1: roof, 2: pool}
+splits:
+  train:
+    - {scenes: land/scenes, labels: land/things.geojson, column: kind, window: 32, margin: 4, block: 64}
+    - {images: tiles/images/train, labels: tiles/labels/train}
+  val: {share: 0.3, of: train}
+"""
+APART = """\
+classes: [background, roof, pool]
+labels: {0: background, 1: roof, 2: pool}
+splits:
+  train: {scenes: land/scenes, labels: land/things.geojson, column: kind, window: 32, margin: 4, block: 64}
+  val: {images: tiles/images/val, labels: tiles/labels/val}
+"""
+
+
+def written(error: str, root: Path) -> MixedDescription:
+    """The files that an error proposes, as a user copies them."""
+    name, files = "", dict[str, list[str]]()
+    for line in error.splitlines()[1:]:
+        if line.startswith("    "):
+            files[name].append(line[4:])
+        else:
+            name = line.rstrip(":")
+            files[name] = []
+    for name, lines in files.items():
+        (root / name).write_text("\n".join(lines), encoding="utf-8")
+    description = read_description(root / "both.yaml")
+    assert isinstance(description, MixedDescription)
+    return description
+
+
+def test_scenes_and_images_in_one_split_are_refused_with_the_files_to_write(tmp_path: Path) -> None:
+    land(tmp_path / "land")
+    tiles(tmp_path / "tiles")
+    (tmp_path / "data.yaml").write_text(TOGETHER)
+    with pytest.raises(ValueError, match=r"data.yaml:4: splits.train: some of these sources are scenes") as caught:
+        read_description(tmp_path / "data.yaml")
+    description = written(str(caught.value), tmp_path)
+    members = [member.description for member in description.members]
+    assert [member.shows_scenes("train") for member in members] == [True, False]
+    assert all(set(member.splits) == {"train", "val"} for member in members)
+    assert len(description.dataset("train")) == sum(len(member.dataset("train")) for member in members)
+    assert {np.unique(description.dataset("train").load(n).label).max() for n in range(3)} <= {0, 1, 2, 255}
+
+
+def test_splits_of_scenes_and_of_images_are_divided_as_the_error_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    land(tmp_path / "land")
+    tiles(tmp_path / "tiles")
+    (tmp_path / "data.yaml").write_text(APART)
+    words = ["--pool", "train,val", "-o", str(tmp_path / "out")]
+    assert main(["data", "split", str(tmp_path / "data.yaml"), *words]) != 0
+    error = capsys.readouterr().err
+    assert "train, val are windows of scenes and images, which are divided each by itself" in error
+    written(error.strip(), tmp_path)
+    assert main(["data", "split", str(tmp_path / "both.yaml"), *words]) == 0
