@@ -175,6 +175,10 @@ class RareSpec:
     every: int
 
 
+BY_DATASET = "ByDataset"
+"""The transform that holds those of single data sets."""
+
+
 @dataclass(frozen=True, slots=True)
 class DataSpec:
     """One stream of samples: a dataset, what is done to each sample, and how samples are put together.
@@ -195,6 +199,23 @@ class DataSpec:
     shuffle: bool = False
     label_size: Literal["input", "original"] = "input"
     rare: RareSpec | None = None
+
+    @property
+    def steps(self) -> tuple[Component, ...]:
+        """All transforms; where several data sets have pipelines of their own (`ByDataset`), those of each."""
+        return tuple(step for steps in self._own for step in steps) + self.transforms[bool(self._own) :]
+
+    @property
+    def first_steps(self) -> tuple[Component, ...]:
+        """The transforms of the first data set."""
+        return (*self._own[0], *self.transforms[1:]) if self._own else self.transforms
+
+    @property
+    def _own(self) -> tuple[tuple[Component, ...], ...]:
+        if not self.transforms or self.transforms[0].type != BY_DATASET:
+            return ()
+        found: tuple[tuple[Component, ...], ...] = self.transforms[0].args["pipelines"]
+        return found
 
 
 @dataclass(frozen=True, slots=True)

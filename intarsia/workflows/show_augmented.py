@@ -83,7 +83,7 @@ def show_augmented(request: AugmentedRequest) -> str:
             Seen(pipeline.dataset.load(index), tuple(draws))
             for index, draws in zip(chosen, drawn(pipeline, order, chosen, request.draws), strict=True)
         ]
-        steps = [_words(step) for step in spec.train.transforms]
+        steps = [_words(step) for step in spec.train.steps]
         _write(request, pipeline, seen, steps, spec.seed)
     return f"{count} of {len(pipeline)} training images, {request.draws} draws each (seed {spec.seed}): {request.out}"
 

@@ -11,6 +11,7 @@ from intarsia import catalog
 from intarsia.config.checking.signatures import is_registered
 from intarsia.config.lowering.colour_order import in_rgb
 from intarsia.config.lowering.fields import Context, Fields, nearest
+from intarsia.config.lowering.members import Stream, together
 from intarsia.config.lowering.names import (
     FAMILIES,
     FOLDERS,
@@ -25,7 +26,7 @@ from intarsia.config.lowering.names import (
     argument_name,
 )
 from intarsia.config.lowering.own_datasets import OwnDataset, own_dataset
-from intarsia.config.lowering.parts import arguments, component, see, without_places
+from intarsia.config.lowering.parts import arguments, component, see
 from intarsia.config.schema.fates import Fate, bare
 from intarsia.spec import Component, DataSpec, RareSpec
 
@@ -53,13 +54,6 @@ class _Pipeline:
     loads: str | None = None
     volumes: str | None = None
     two_dates: str | None = None
-
-
-@dataclass(frozen=True)
-class _Stream:
-    dataset: Component
-    transforms: tuple[Component, ...]
-    label_size: Literal["input", "original"]
 
 
 def lower_data(context: Context, values: Mapping[str, Any], path: str) -> DataSpec:
@@ -107,7 +101,7 @@ def _rare(context: Context, sampler: Fields, path: str) -> RareSpec | None:
 # --- Data sets ----------------------------------------------------------------------------------------------------
 
 
-def _stream(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
+def _stream(context: Context, values: Mapping[str, Any], path: str) -> Stream:
     name = values.get("type")
     if isinstance(name, str) and bare(name) in WRAPPERS:
         return _wrapper(context, values, path)
@@ -115,7 +109,7 @@ def _stream(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
     return _split(context, values, path, several) if several else _leaf(context, values, path)
 
 
-def _wrapper(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
+def _wrapper(context: Context, values: Mapping[str, Any], path: str) -> Stream:
     fields = Fields(context, path, values, "wrapper of data sets")
     name = fields.get("type")
     see(context, "dataset", name, "type", fields.at("type"))
@@ -133,22 +127,23 @@ def _wrapper(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
     return replace(inner, dataset=part, transforms=(*inner.transforms, *kept))
 
 
-def _concatenated(context: Context, name: str, streams: Sequence[_Stream], path: str) -> _Stream:
+def _concatenated(context: Context, name: str, streams: Sequence[Stream], path: str) -> Stream:
     if not streams:
         context.problem(path, "a ConcatDataset needs at least one data set")
-        return _Stream(Component("dataset", name, {"datasets": ()}, path, context.origin(path)), (), "input")
+        return Stream(Component("dataset", name, {"datasets": ()}, path, context.origin(path)), (), "input")
     first = streams[0]
     for index, other in enumerate(streams[1:], 1):
-        if without_places(other.transforms) != without_places(first.transforms) or (
-            other.label_size != first.label_size
-        ):
+        if other.label_size != first.label_size:
             context.problem(
                 f"{path}.datasets.{index}.pipeline",
-                "the parts of a ConcatDataset have different pipelines, which is not supported",
-                "Give every part the pipeline of the first one",
+                "labels are loaded before images are resized in one part of a ConcatDataset, behind that in another",
+                "Load them at the same place in all parts",
             )
-    datasets = tuple(stream.dataset for stream in streams)
-    return replace(first, dataset=Component("dataset", name, {"datasets": datasets}, path, context.origin(path)))
+    transforms, members = together(streams, path)
+    parts: dict[str, Any] = {"datasets": tuple(dataset for dataset, _ in members)}
+    if transforms != first.transforms:
+        parts["members"] = tuple(number for _, number in members)
+    return replace(first, dataset=Component("dataset", name, parts, path, context.origin(path)), transforms=transforms)
 
 
 def _is_several(value: Any) -> bool:
@@ -157,7 +152,7 @@ def _is_several(value: Any) -> bool:
     return isinstance(value, list | tuple)
 
 
-def _split(context: Context, values: Mapping[str, Any], path: str, keys: Sequence[str]) -> _Stream:
+def _split(context: Context, values: Mapping[str, Any], path: str, keys: Sequence[str]) -> Stream:
     """A data set whose split files or folders are lists: one data set for each entry, concatenated."""
     prefixes = values.get("data_prefix")
     lists = {key: values[key] for key in keys if key == "ann_file"}
@@ -179,7 +174,7 @@ def _split(context: Context, values: Mapping[str, Any], path: str, keys: Sequenc
     return _concatenated(context, "ConcatDataset", streams, path)
 
 
-def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
+def _leaf(context: Context, values: Mapping[str, Any], path: str) -> Stream:
     context.part()
     fields = Fields(context, path, values, "dataset", others=True)
     pipeline = _pipeline(context, fields.get("pipeline", []), fields.at("pipeline"))
@@ -220,7 +215,7 @@ def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
         args["test_mode"] = True
     _agree(context, bare(name), fields, pipeline)
     dataset = Component("dataset", name, args, path, context.origin(path))
-    return _Stream(dataset, pipeline.transforms, pipeline.label_size)
+    return Stream(dataset, pipeline.transforms, pipeline.label_size)
 
 
 def _own_class(context: Context, name: str, fields: Fields) -> OwnDataset | None:

@@ -96,7 +96,7 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
     several = model.inference.answer == "classes"
     if several:
         metrics = multi_label_metrics(context, metrics)
-        refused_transforms(context, tuple(step for stream in streams.values() for step in stream.transforms))
+        refused_transforms(context, tuple(step for stream in streams.values() for step in stream.steps))
     length = Length() if top.get("train_cfg") is None else lower_train_cfg(context, top.get("train_cfg"))
     duration = length.duration
     for key, loop in (("val_cfg", "ValLoop"), ("test_cfg", "TestLoop")):
@@ -220,6 +220,6 @@ def _augmented(context: Context, top: Fields, data: DataSpec | None) -> Augmente
     pipeline, model = top.get("tta_pipeline"), top.get("tta_model")
     if pipeline is None and model is None:
         return None
-    tested = None if data is None else {bare(step.type) for step in data.transforms}
+    tested = None if data is None else {bare(step.type) for step in data.steps}
     augmented = lower_augmented(context, pipeline or [], model or {}, tested)
     return None if pipeline is None else augmented
