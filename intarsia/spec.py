@@ -187,7 +187,9 @@ class DataSpec:
     transforms: components of kind "transform", loading and packing left out (they are the dataset's and the loader's).
     label_size: "original" keeps ground truth at the size of its file, as evaluation must.
     persistent_workers: workers of an evaluation live until the run ends. pin_memory: where there is a GPU, it copies
-    batches by itself. rare: classes that training draws samples for; None: all samples are drawn alike.
+    batches by itself. rare: classes that training draws samples for; None: all samples are drawn alike. order_seed: of
+    the order of samples, if it is not that of the run. first_batches: the data set ends after so many batches of all
+    processes.
     """
 
     dataset: Component
@@ -199,6 +201,8 @@ class DataSpec:
     shuffle: bool = False
     label_size: Literal["input", "original"] = "input"
     rare: RareSpec | None = None
+    order_seed: int | None = None
+    first_batches: int | None = None
 
     @property
     def steps(self) -> tuple[Component, ...]:

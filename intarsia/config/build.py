@@ -130,12 +130,15 @@ def build_dataset(spec: DataSpec) -> Dataset:
     return cast("Dataset", build(spec.dataset))
 
 
-def build_pipeline(spec: DataSpec) -> Pipeline:
-    """The data set of a stream with what is done to each sample."""
+def build_pipeline(spec: DataSpec, *, processes: int = 1) -> Pipeline:
+    """The data set of a stream with what is done to each sample. processes: that share a batch."""
+    from intarsia.data.datasets.wrappers import SubsetDataset
     from intarsia.data.pipeline import Pipeline
 
-    transforms = [build(transform) for transform in spec.transforms]
-    return Pipeline(build_dataset(spec), transforms, label_size=spec.label_size, rare=spec.rare)
+    transforms, dataset = [build(transform) for transform in spec.transforms], build_dataset(spec)
+    if spec.first_batches is not None:
+        dataset = SubsetDataset(dataset, most=spec.first_batches * spec.batch_size * processes, evenly=False)
+    return Pipeline(dataset, transforms, label_size=spec.label_size, rare=spec.rare)
 
 
 def build_metric(spec: RunSpec, classes: Sequence[str]) -> Metric:

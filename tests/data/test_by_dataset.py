@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from intarsia.contracts import AnyTransform, Sample, SampleMeta
-from intarsia.data.datasets.wrappers import ConcatDataset, RepeatDataset
+from intarsia.data.datasets.wrappers import ConcatDataset, RepeatDataset, SubsetDataset
 from intarsia.data.loader import train_loader
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sampling import sample_rng
@@ -113,3 +113,9 @@ def test_views_at_test_time_are_made_of_what_nothing_has_resized() -> None:
     (found,) = without_resizing((ByDataset([FIRST, SECOND]),))
     assert isinstance(found, ByDataset)
     assert [len(steps) for steps in found.pipelines] == [2, 2]
+
+
+def test_the_first_samples_alone() -> None:
+    chosen = SubsetDataset(ConcatDataset(PARTS), most=5, evenly=False)
+    assert [chosen.load(index).meta.name for index in range(len(chosen))] == ["0-0", "0-1", "0-2", "0-3", "1-0"]
+    assert len(SubsetDataset(PARTS[0], most=9, evenly=False)) == 4

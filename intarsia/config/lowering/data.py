@@ -31,6 +31,7 @@ from intarsia.config.schema.fates import Fate, bare
 from intarsia.spec import Component, DataSpec, RareSpec
 
 WRAPPERS = ("RepeatDataset", "ConcatDataset", "ClassBalancedDataset", "MultiImageMixDataset")
+COLLATES = ("pseudo_collate", "default_collate")
 SAMPLERS = ("InfiniteSampler", "DefaultSampler")
 BANDS_OF_COLOR_TYPE = {"color": "rgb", "unchanged": "raw"}
 DECODERS = ("cv2", "pillow", "turbojpeg")
@@ -60,10 +61,17 @@ def lower_data(context: Context, values: Mapping[str, Any], path: str) -> DataSp
     """One of train_dataloader, val_dataloader, test_dataloader."""
     fields = Fields(context, path, values, "dataloader")
     stream = _stream(context, fields.require("dataset", {"type": ""}, present=values), fields.at("dataset"))
-    for key, least in (("batch_size", 1), ("num_workers", 0)):
-        if fields.get(key, least) < least:
-            context.problem(fields.at(key), f"expected {least} or more, found {fields.get(key)}")
     sampler = fields.child("sampler", "sampler")
+    for section, key, least in (
+        (fields, "batch_size", 1), (fields, "num_workers", 0), (fields, "num_batch_per_epoch", 1), (sampler, "seed", 0),
+    ):  # fmt: skip
+        found = section.get(key)
+        if found is not None and found < least:
+            context.problem(section.at(key), f"expected {least} or more, found {found}")
+    collate = bare(str((fields.get("collate_fn") or {}).get("type", COLLATES[0])))
+    if collate not in COLLATES:
+        message = f"batches are made by one function, not by {collate!r}"
+        context.problem(fields.at("collate_fn"), message, f"Leave it out; {' and '.join(COLLATES)} mean the same")
     if sampler.get("type", SAMPLERS[0]) not in SAMPLERS:
         name = sampler.get("type")
         context.problem(sampler.at("type"), f"unknown sampler {name!r}", nearest(name, SAMPLERS))
@@ -77,6 +85,8 @@ def lower_data(context: Context, values: Mapping[str, Any], path: str) -> DataSp
         shuffle=sampler.get("shuffle", path == "train_dataloader"),
         label_size=stream.label_size,
         rare=_rare(context, sampler, path),
+        order_seed=sampler.get("seed"),
+        first_batches=fields.get("num_batch_per_epoch"),
     )
 
 

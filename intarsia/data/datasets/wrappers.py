@@ -162,14 +162,14 @@ class MultiImageMixDataset:
 
 
 class SubsetDataset:
-    """At most `most` samples of a data set, evenly spread over it."""
+    """At most `most` samples of a data set, evenly spread over it, or else its first ones."""
 
-    def __init__(self, dataset: Dataset, *, most: int) -> None:
+    def __init__(self, dataset: Dataset, *, most: int, evenly: bool = True) -> None:
         if most < 1:
             raise ValueError(f"SubsetDataset: most must be at least 1, got {most}")
         count = min(most, len(dataset))
         self.dataset = dataset
-        self.indices = tuple(len(dataset) * i // count for i in range(count))
+        self.indices = tuple(len(dataset) * i // count if evenly else i for i in range(count))
         self.classes = tuple(dataset.classes)
         self.palette = tuple(dataset.palette)
         self.ignore_index = dataset.ignore_index
