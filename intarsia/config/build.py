@@ -159,6 +159,13 @@ def of_split(spec: RunSpec, split: str) -> RunSpec:
     return replace(spec, metric=spec.test_metric) if split == "test" and spec.test_metric is not None else spec
 
 
+def first_metric_of(spec: RunSpec) -> Component:
+    """The config's metric, or the first of several."""
+    metric = metric_of(spec)
+    several = metric.args.get("metrics", ())
+    return several[0] if several and isinstance(several[0], Component) else metric
+
+
 def metric_of(spec: RunSpec) -> Component:
     """The config's metric. Without one, it is IoUMetric."""
     ignore_index = spec.losses[0].ignore_index if spec.losses else 255

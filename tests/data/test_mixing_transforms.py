@@ -251,9 +251,7 @@ def test_sides_of_a_rectangle_that_lies_inside():
     assert (min(heights), max(heights), min(widths), max(widths)) == (10, 30, 15, 45)
     assert abs(np.corrcoef(heights, widths)[0, 1]) < 0.2
     assert (min(tops), max(tops)) == (0, 29)
-    with pytest.raises(
-        ValueError, match=r"CutMix: sides must be two shares of a side, .* got \(0.8, 0.2"
-    ):
+    with pytest.raises(ValueError, match=r"CutMix: sides must be two shares of a side, .* got \(0.8, 0.2"):
         CutMix(sides=(0.8, 0.2))
 
 
