@@ -201,7 +201,7 @@ def predictor_for(
         task,
         inference=spec.inference,
         augment=augment,
-        transforms=[build(transform) for transform in data.transforms] if data is not None else [],
+        transforms=[build(transform) for transform in data.first_steps] if data is not None else [],
         classes=classes,
         palette=palette,
         device=device,

@@ -238,6 +238,7 @@ TABLE: dict[str, dict[str, str]] = {
         "BioMedicalGaussianBlur": "intarsia.data.transforms.noise:BioMedicalGaussianBlur",
         "BioMedicalGaussianNoise": "intarsia.data.transforms.noise:BioMedicalGaussianNoise",
         "BioMedicalRandomGamma": "intarsia.data.transforms.noise:BioMedicalRandomGamma",
+        "ByDataset": "intarsia.data.transforms.by_dataset:ByDataset",
         "CLAHE": "intarsia.data.transforms.values:CLAHE",
         "ClassMix": "intarsia.data.transforms.mixing:ClassMix",
         "CoarseDropout": "intarsia.data.transforms.cutout:CoarseDropout",

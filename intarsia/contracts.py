@@ -61,6 +61,7 @@ class SampleMeta:
     flips: directions applied, in order; undone in reverse.
     category: what the image as a whole shows, as a class index of the data set; -1 where that is not known.
     wanted: the class that the sample was drawn for, which crops therefore keep; -1 for none.
+    member: of several data sets with transforms of their own, which it is from.
     place: which sample it is of how many of its step, over all processes; (0, 0) where it is of none.
     deferred: transforms that the device does, with the numbers that were drawn for the sample, until it is in a batch.
     """
@@ -75,6 +76,7 @@ class SampleMeta:
     flips: tuple[Literal["horizontal", "vertical"], ...] = ()
     category: int = -1
     wanted: int = -1
+    member: int = 0
     place: tuple[int, int] = (0, 0)
     deferred: tuple[tuple[Any, tuple[float, ...]], ...] = ()
 

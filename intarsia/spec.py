@@ -177,6 +177,10 @@ class RareSpec:
     every: int
 
 
+BY_DATASET = "ByDataset"
+"""The transform that holds those of single data sets."""
+
+
 @dataclass(frozen=True, slots=True)
 class DataSpec:
     """One stream of samples: a dataset, what is done to each sample, and how samples are put together.
@@ -185,7 +189,9 @@ class DataSpec:
     transforms: components of kind "transform", loading and packing left out (they are the dataset's and the loader's).
     label_size: "original" keeps ground truth at the size of its file, as evaluation must.
     persistent_workers: workers of an evaluation live until the run ends. pin_memory: where there is a GPU, it copies
-    batches by itself. rare: classes that training draws samples for; None: all samples are drawn alike.
+    batches by itself. rare: classes that training draws samples for; None: all samples are drawn alike. order_seed: of
+    the order of samples, if it is not that of the run. first_batches: the data set ends after so many batches of all
+    processes.
     """
 
     dataset: Component
@@ -197,6 +203,25 @@ class DataSpec:
     shuffle: bool = False
     label_size: Literal["input", "original"] = "input"
     rare: RareSpec | None = None
+    order_seed: int | None = None
+    first_batches: int | None = None
+
+    @property
+    def steps(self) -> tuple[Component, ...]:
+        """All transforms; where several data sets have pipelines of their own (`ByDataset`), those of each."""
+        return tuple(step for steps in self._own for step in steps) + self.transforms[bool(self._own) :]
+
+    @property
+    def first_steps(self) -> tuple[Component, ...]:
+        """The transforms of the first data set."""
+        return (*self._own[0], *self.transforms[1:]) if self._own else self.transforms
+
+    @property
+    def _own(self) -> tuple[tuple[Component, ...], ...]:
+        if not self.transforms or self.transforms[0].type != BY_DATASET:
+            return ()
+        found: tuple[tuple[Component, ...], ...] = self.transforms[0].args["pipelines"]
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from intarsia import catalog
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import VARIABLE, lower_all
 from intarsia.config.lowering.names import BATCH_AUGMENTS, HOOKS, VISUALISERS
-from intarsia.config.schema.fates import Fate
+from intarsia.config.schema.fates import Fate, bare
+from intarsia.config.schema.training import SCHEDULES, WRAPPERS
 from intarsia.config.schema.vocabulary import AREAS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,7 +53,13 @@ class Counts:
         self.total = len(configs)
         self.keys: dict[str, Counter[str]] = defaultdict(Counter)
         self.fates: dict[tuple[str, str], Fate] = {}
+        self.schedules: Counter[str] = Counter()
+        self.wrappers: Counter[str] = Counter()
         for name, values in configs.items():
+            given = values.get("param_scheduler") or []
+            listed = [given] if isinstance(given, Mapping) else given
+            self.schedules.update({bare(schedule["type"]) for schedule in listed})
+            self.wrappers.update([bare(values["optim_wrapper"].get("type", "OptimWrapper"))])
             seen = lower_all(Config.from_values(values, file=name)).seen
             for area, key in {(item.area, item.key) for item in seen.values()}:
                 self.keys[area][key] += 1
@@ -111,14 +118,26 @@ def variables(counts: Counts) -> Iterator[str]:
     yield from table(rows, "key", "configs", "becomes")
 
 
+def schedules(counts: Counts) -> Iterator[str]:
+    """Schedules with their own arguments."""
+    yield from ("## Schedules", "", "Types of `param_scheduler`, each with what it has beside the keys above.", "")
+    found = counts.schedules
+    rows = [
+        (f"`{name}`", str(found.get(name, "-")), ", ".join(f"`{key}`" for key in own))
+        for name, own in sorted(SCHEDULES.items())
+    ]
+    yield from table(rows, "type", "configs", "arguments")
+
+
 def hooks(counts: Counts) -> Iterator[str]:
-    """Hooks and logging services by their type."""
+    """Optimizer wrappers, hooks and logging services by their type."""
     for title, known, area in (
+        ("Optimizer wrappers", WRAPPERS, "optimizer wrapper"),
         ("Hooks", HOOKS, "hooks"),
         ("Augmentation of batches", BATCH_AUGMENTS, "batch_augments"),
         ("Logging services", VISUALISERS, "visualizer.vis_backends"),
     ):
-        found = counts.keys.get(area, Counter())
+        found = counts.wrappers if known is WRAPPERS else counts.keys.get(area, Counter())
         yield from (f"## {title}", "")
         rows = [(f"`{name}`", str(found.get(name, "-")), said(fate)) for name, fate in known.items()]
         yield from table(rows, "type", "configs", "becomes")
@@ -154,7 +173,7 @@ def _arguments(fates: Mapping[str, Fate], found: Counter[str]) -> str:
 def render(configs: Mapping[str, Any]) -> str:
     """The whole document."""
     counts = Counts(configs)
-    body = [*sections(counts), *variables(counts), *hooks(counts), *parts(counts)]
+    body = [*sections(counts), *variables(counts), *schedules(counts), *hooks(counts), *parts(counts)]
     return HEAD.format(count=counts.total) + "\n" + "\n".join(body).rstrip() + "\n"
 
 

@@ -131,12 +131,15 @@ def build_dataset(spec: DataSpec) -> Dataset:
     return cast("Dataset", build(spec.dataset))
 
 
-def build_pipeline(spec: DataSpec) -> Pipeline:
-    """The data set of a stream with what is done to each sample."""
+def build_pipeline(spec: DataSpec, *, processes: int = 1) -> Pipeline:
+    """The data set of a stream with what is done to each sample. processes: that share a batch."""
+    from intarsia.data.datasets.wrappers import SubsetDataset
     from intarsia.data.pipeline import Pipeline
 
-    transforms = [build(transform) for transform in spec.transforms]
-    return Pipeline(build_dataset(spec), transforms, label_size=spec.label_size, rare=spec.rare)
+    transforms, dataset = [build(transform) for transform in spec.transforms], build_dataset(spec)
+    if spec.first_batches is not None:
+        dataset = SubsetDataset(dataset, most=spec.first_batches * spec.batch_size * processes, evenly=False)
+    return Pipeline(dataset, transforms, label_size=spec.label_size, rare=spec.rare)
 
 
 def build_metric(spec: RunSpec, classes: Sequence[str]) -> Metric:
@@ -155,6 +158,13 @@ def _of_classes(metric: Component, classes: Sequence[str]) -> Component:
 def of_split(spec: RunSpec, split: str) -> RunSpec:
     """The run with the metric that a split is evaluated with: `test_evaluator` may be another than `val_evaluator`."""
     return replace(spec, metric=spec.test_metric) if split == "test" and spec.test_metric is not None else spec
+
+
+def first_metric_of(spec: RunSpec) -> Component:
+    """The config's metric, or the first of several."""
+    metric = metric_of(spec)
+    several = metric.args.get("metrics", ())
+    return several[0] if several and isinstance(several[0], Component) else metric
 
 
 def metric_of(spec: RunSpec) -> Component:

@@ -50,20 +50,22 @@ def train_loader(
     world_size: int = 1,
     pin_memory: bool = False,
     unlabelled: Unlabelled | None = None,
+    order_seed: int | None = None,
 ) -> BatchIterator:
     """Batches without end, beginning with the one of `start_step`.
 
     batch_size: samples per process. Step s takes the positions from s * batch_size * world_size on, `batch_size` of
     them for each rank in turn. The batches are the same for every number of workers. pin_memory: batches come in memory
-    that a GPU copies from by itself. unlabelled: further images that every batch gets.
+    that a GPU copies from by itself. unlabelled: further images that every batch gets. order_seed: of the order of the
+    samples, if it is not `seed`, of which all that is drawn for them comes.
 
     An error of a sample comes as it was raised, from a worker too. Raises ValueError if the system has ended a worker.
     """
     _check_partition(batch_size, workers, rank, world_size)
     if unlabelled is not None:
         unlabelled.count(batch_size)
-    order = pipeline.order(seed=seed, shuffle=shuffle)
-    source = _TrainBatches(pipeline, order, batch_size, rank, world_size, unlabelled)
+    order = pipeline.order(seed=seed if order_seed is None else order_seed, shuffle=shuffle)
+    source = _TrainBatches(pipeline, order, seed, batch_size, rank, world_size, unlabelled)
     numbers = partial(itertools.count, start_step)
     return iter(BatchLoader(source, numbers, workers=workers, pin_memory=pin_memory))
 
@@ -95,6 +97,7 @@ def eval_loader(
 class _TrainBatches(TorchDataset["Batch | Failure"]):
     pipeline: Pipeline
     order: Order | WeightedOrder | RareClassOrder
+    seed: int
     batch_size: int
     rank: int
     world_size: int
@@ -119,7 +122,7 @@ class _TrainBatches(TorchDataset["Batch | Failure"]):
         wanted = self.order.wanted(position) if isinstance(self.order, RareClassOrder) else -1
         together = self.batch_size * self.world_size
         return self.pipeline.get(
-            self.order.index(position), sample_rng(self.order.seed, position),
+            self.order.index(position), sample_rng(self.seed, position),
             wanted=wanted, place=(position % together, together),
         )  # fmt: skip
 

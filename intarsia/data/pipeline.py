@@ -17,6 +17,7 @@ from intarsia.data.rows import load_rows
 from intarsia.data.sample_errors import with_text
 from intarsia.data.sampling import Order, RareClassOrder, WeightedOrder
 from intarsia.data.stage_times import READING, StageTimes
+from intarsia.data.transforms.by_dataset import by_member
 from intarsia.data.transforms.geometry import RandomCrop, ResizeThenCrop
 from intarsia.data.transforms.on_device import Deferred, deferred
 from intarsia.data.transforms.redraw import RedrawUnlabelled
@@ -33,6 +34,7 @@ class Pipeline:
         transforms before it.
     Labels of another size than their image are the last transform's: `SegRescale`.
     `RedrawUnlabelled` among them has a sample transformed again as long as nothing in it is labelled.
+    In the place of `ByDataset` are the transforms of the sample's own data set.
     rare: classes that training draws samples for, with a crop that shows them.
     label_size: "input": the label goes through the transforms with the image. "original": it keeps the size of its
         file, as evaluation must have it, and only the image is transformed.
@@ -52,11 +54,12 @@ class Pipeline:
         self.transforms = tuple(transforms)
         self.label_size = label_size
         self.rare = rare
-        self._steps = _joined(self.transforms)
-        self._rescale = _last_of(self._steps)
+        self._steps = tuple(_joined(steps) for steps in by_member(self.transforms))
+        self._rescale = tuple(map(_last_of, self._steps))
         self.times = StageTimes()
-        self._reads_rows = label_size == "input" and bool(self._steps) and getattr(self._steps[0], "reads_rows", False)
-        self._redraw = next((step for step in self._steps if isinstance(step, RedrawUnlabelled)), None)
+        self._reads_rows = label_size == "input" and all(
+            bool(steps) and getattr(steps[0], "reads_rows", False) for steps in self._steps
+        )
 
     def on_device(self) -> Pipeline:
         """The same, with the transforms left to the device that it can do. Raises ValueError if there are none."""
@@ -91,8 +94,9 @@ class Pipeline:
         label = sample.label
         if self.label_size == "original":
             sample = replace(sample, label=None)
-        sample = self._accepted(sample, rng)
-        last = type(self._steps[-1]).__name__ if self._steps else "loading"
+        steps = self._steps[sample.meta.member]
+        sample = self._accepted(sample, rng, steps)
+        last = type(steps[-1]).__name__ if steps else "loading"
         if self.label_size == "original":
             sample = replace(sample, label=label)
         elif sample.label is not None:
@@ -109,12 +113,13 @@ class Pipeline:
             return frozenset()
         return frozenset(stage_of(step.step) for step in moved if isinstance(step, Deferred))
 
-    def _accepted(self, loaded: Sample, rng: np.random.Generator) -> Sample:
+    def _accepted(self, loaded: Sample, rng: np.random.Generator, steps: Sequence[AnyTransform]) -> Sample:
         """The loaded sample after all steps, drawn again where one of them asks for it."""
-        sample = self._transformed(loaded, rng, len(self._steps))
+        redraw = next((step for step in steps if isinstance(step, RedrawUnlabelled)), None)
+        sample = self._transformed(loaded, rng, len(steps))
         attempts = 1
-        while self._redraw is not None and attempts < self._redraw.attempts and not self._redraw.accepts(sample):
-            sample = self._transformed(loaded, rng, len(self._steps))
+        while redraw is not None and attempts < redraw.attempts and not redraw.accepts(sample):
+            sample = self._transformed(loaded, rng, len(steps))
             attempts += 1
         return sample
 
@@ -142,21 +147,25 @@ class Pipeline:
         return None
 
     def _transformed(self, sample: Sample, rng: np.random.Generator, count: int) -> Sample:
-        """The sample after the first `count` steps."""
-        for place, step in enumerate(self._steps[:count]):
+        """The sample after the first `count` steps of its data set."""
+        steps = self._steps[sample.meta.member]
+        for place, step in enumerate(steps[:count]):
             try:
                 with self.times.measure(stage_of(step)):
                     if hasattr(step, "others"):
                         mixing = cast("MixingTransform", step)
-                        sample = mixing(sample, rng, self._drawn(mixing.others, rng, place))
+                        sample = mixing(sample, rng, self._drawn(mixing.others, rng, len(steps) - place))
                     else:
                         sample = step(sample, rng)
             except Exception as error:
                 raise with_text(error, f"{_name(sample)}: {error} (transform {type(step).__name__})") from error
         return sample
 
-    def _drawn(self, count: int, rng: np.random.Generator, place: int) -> Sequence[Sample]:
-        """So many samples after the steps before `place`. What is drawn does not depend on which of them are used."""
+    def _drawn(self, count: int, rng: np.random.Generator, left: int) -> Sequence[Sample]:
+        """So many samples after all steps but the last `left`, which are the same for all data sets.
+
+        What is drawn does not depend on which of them are used.
+        """
         if isinstance(self.dataset, MixedDataset):
             indices = self.dataset.draw_indices(rng, count)
         else:
@@ -165,21 +174,21 @@ class Pipeline:
 
         def load(number: int) -> Sample:
             rng = np.random.default_rng(seeds[number])
-            sample = self._load(indices[number], rng, whole=place == 0)
+            sample = self._load(indices[number], rng, whole=any(len(steps) == left for steps in self._steps))
             if self.label_size == "original":
                 sample = replace(sample, label=None)
-            return self._transformed(sample, rng, place)
+            return self._transformed(sample, rng, len(self._steps[sample.meta.member]) - left)
 
         return _Loaded(load, count)
 
     def _check_size(self, sample: Sample, found: tuple[int, ...], last: str) -> None:
-        size = sample.image.shape[:-1]
-        if self._rescale is not None and sample.maps:
+        size, rescale = sample.image.shape[:-1], self._rescale[sample.meta.member]
+        if rescale is not None and sample.maps:
             raise ValueError(
                 f"{_name(sample)}: SegRescale gives labels another size, but this network also learns "
                 f"{', '.join(sample.maps)}, of the image's size: leave SegRescale out"
             )
-        if found != (size if self._rescale is None else self._rescale.size_of(size)):
+        if found != (size if rescale is None else rescale.size_of(size)):
             raise ValueError(
                 f"{_name(sample)}: after {last}, the image has {size} pixels and the label {found}; a transform must "
                 "move both"

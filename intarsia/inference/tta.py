@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from intarsia.contracts import Batch, Sample, SampleMeta, Size
 from intarsia.data.collate import collate
+from intarsia.data.transforms.by_dataset import ByDataset
 from intarsia.data.transforms.geometry import Direction, flipped
 from intarsia.data.transforms.resize import Interpolation, Resize, Resizing
 from intarsia.spec import AugmentedInference, ViewSize
@@ -50,7 +51,13 @@ def check_augmented(augmented: AugmentedInference) -> None:
 
 def without_resizing(transforms: Sequence[T]) -> list[T]:
     """What of a test pipeline comes before the views are made."""
-    return [transform for transform in transforms if not isinstance(transform, Resizing)]
+    return [_without(transform) for transform in transforms if not isinstance(transform, Resizing)]
+
+
+def _without(transform: T) -> T:
+    if not isinstance(transform, ByDataset):
+        return transform
+    return cast("T", ByDataset([without_resizing(steps) for steps in transform.pipelines]))
 
 
 def resizing(scale: float | ViewSize) -> Resize:

@@ -88,7 +88,7 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
             "With --data DIR a recipe supplies them"
         )
     _prepare_torch(spec.runtime, spec.seed)
-    pipeline = build_pipeline(spec.train)
+    pipeline = build_pipeline(spec.train, processes=runtime.world_size)
     check_dataset(spec, pipeline.dataset)
     cache = open_cache(spec.cache, pipeline, options.out)
     if spec.augment_on == "device":
@@ -148,6 +148,7 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
         pin_memory=spec.train.pin_memory,
         shuffle=spec.train.shuffle,
         seed=spec.seed,
+        order_seed=spec.train.order_seed,
         runtime=runtime,
         resume=options.resume,
         meta=describe(spec, pipeline, origins(_begun_with(options) if options.resume else begun.loaded)),
@@ -206,7 +207,7 @@ def _validation(
     spec: RunSpec, data: DataSpec, task: Any, steps: Callable[[Duration], int], runtime: FabricRuntime
 ) -> Validation:
     assert spec.duration is not None
-    pipeline = evaluation_pipeline(data)
+    pipeline = evaluation_pipeline(data, processes=runtime.world_size)
     check_dataset(spec, pipeline.dataset)
     predictor = predictor_for(
         spec, task, classes=pipeline.dataset.classes, palette=pipeline.dataset.palette, device=runtime.device,
@@ -246,9 +247,9 @@ def _fit(spec: RunSpec, training: Pipeline, validation: Validation) -> Validatio
     )
 
 
-def evaluation_pipeline(data: DataSpec) -> Pipeline:
+def evaluation_pipeline(data: DataSpec, *, processes: int = 1) -> Pipeline:
     """The pipeline of an evaluation. Where nothing moves the image, the label is at its original size anyhow."""
-    return build_pipeline(data if data.transforms else replace(data, label_size="original"))
+    return build_pipeline(data if data.transforms else replace(data, label_size="original"), processes=processes)
 
 
 def check_classes(spec: RunSpec, classes: Sequence[str]) -> None:

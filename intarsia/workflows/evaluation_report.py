@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from intarsia.colours import distinct_colours
-from intarsia.config.build import build_metric, metric_of
-from intarsia.contracts import Metric, NumberedMetric, Report, SampleMeta
+from intarsia.config.build import build_metric, first_metric_of, metric_of
+from intarsia.contracts import IGNORE_INDEX, Metric, NumberedMetric, Report, SampleMeta
 from intarsia.engine.training import environment
 from intarsia.inference.precision import AUTOCAST
 from intarsia.io.digest import file_hash
@@ -220,7 +220,9 @@ def gallery_for(spec: RunSpec, classes: Sequence[str], count: int) -> Gallery:
         details = IoUMetric(num_classes=len(sets), classes=sets, metrics=EVERYTHING, ignore_index=ignored)
         return Gallery(metric, details, count, several=len(classes))
     if not isinstance(metric, IoUMetric):
-        return Gallery(metric, IoUMetric(num_classes=len(classes), classes=classes, metrics=EVERYTHING), count)
+        ignored = first_metric_of(spec).args.get("ignore_index", IGNORE_INDEX)
+        details = IoUMetric(num_classes=len(classes), classes=classes, metrics=EVERYTHING, ignore_index=ignored)
+        return Gallery(metric, details, count)
     component = metric_of(spec)
     asked = tuple(dict.fromkeys((*metric.metrics, *EVERYTHING)))
     full = replace(component, args={**component.args, "metrics": asked})

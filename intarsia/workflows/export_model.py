@@ -307,10 +307,10 @@ def _resizing(model: OpenModel) -> str:
         return ""
     from intarsia.config.build import build
 
-    steps = [build(step) for step in data.transforms]
+    steps = [build(step) for step in data.first_steps]
     found = [step for step in steps if isinstance(step, Resizing)]
     words = [f"{one.type}({', '.join(f'{key}={value}' for key, value in one.args.items())})"
-             for one, step in zip(data.transforms, steps, strict=True) if step in found]  # fmt: skip
+             for one, step in zip(data.first_steps, steps, strict=True) if step in found]  # fmt: skip
     return ", ".join(words)
 
 

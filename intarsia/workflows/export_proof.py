@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from intarsia import catalog
-from intarsia.config.build import metric_of
+from intarsia.config.build import first_metric_of
 from intarsia.contracts import Metric, Size
 from intarsia.export.certificate import Certificate, Field, Sample, compare
 from intarsia.export.contract import ExportMeta
@@ -61,7 +61,7 @@ def certify(
     original = replace(model, spec=replace(model.spec, inference=seen)).predictor(ours.classes, ours.palette)
     if contract.size is not None:
         original, ours = _without_resizing(original), _without_resizing(ours)
-    ignore_index: int = metric_of(model.spec).args.get("ignore_index", 255)
+    ignore_index: int = first_metric_of(model.spec).args.get("ignore_index", 255)
     shown = samples.compared(meta.calibration)
     if contract.size is not None:
         shown = _parts(shown, contract.size, ignore_index)
@@ -85,7 +85,7 @@ def _without_resizing(predictor: Predictor) -> Predictor:
 
 def _counter(model: OpenModel, ours: Predictor) -> Callable[[], Metric]:
     """Makes counters of what the model answers with."""
-    of_run = metric_of(model.spec)
+    of_run = first_metric_of(model.spec)
     name = {"class": "IoUMetric", "classes": "MultiLabelMetric", "depth": "DepthMetric"}[model.spec.inference.answer]
     settings: dict[str, Any] = {"num_classes": len(ours.classes), "classes": tuple(ours.classes),
                                 "ignore_index": of_run.args.get("ignore_index", 255)}  # fmt: skip

@@ -88,7 +88,7 @@ def _page(model: OpenModel, file: Path, certificate: Certificate, runtime: Runti
 
 def _transforms(model: OpenModel) -> Sequence[Transform]:
     data = model.spec.test or model.spec.val
-    return [build(step) for step in data.transforms] if data is not None else []
+    return [build(step) for step in data.first_steps] if data is not None else []
 
 
 def _cut(sample: Sample) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

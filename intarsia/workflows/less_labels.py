@@ -204,7 +204,7 @@ def _stream(
 
     assert spec.train is not None
     images, left_out = _images(spec, asked.images, labelled, validation)
-    transforms = [build(_weak(part)) for part in spec.train.transforms if bare(part.type) not in NOT_WEAK]
+    transforms = [build(_weak(part)) for part in spec.train.first_steps if bare(part.type) not in NOT_WEAK]
     pipeline: Pipeline = weak_views(images, transforms)
     strong: tuple[Transform, ...] = tuple(build(part) for part in asked.strong)
     ramp_up = round(asked.ramp_up * steps)

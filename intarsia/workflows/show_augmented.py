@@ -78,24 +78,25 @@ def show_augmented(request: AugmentedRequest) -> str:
         if request.out.suffix == ".html":
             count = min(count, MOST_ON_A_PAGE)
         chosen = [index * len(pipeline) // count for index in range(count)]
-        order = Order(len(pipeline), seed=spec.seed, shuffle=spec.train.shuffle)
+        seed = spec.seed if spec.train.order_seed is None else spec.train.order_seed
+        order = Order(len(pipeline), seed=seed, shuffle=spec.train.shuffle)
         seen = [
             Seen(pipeline.dataset.load(index), tuple(draws))
-            for index, draws in zip(chosen, drawn(pipeline, order, chosen, request.draws), strict=True)
+            for index, draws in zip(chosen, drawn(pipeline, order, chosen, request.draws, seed=spec.seed), strict=True)
         ]
-        steps = [_words(step) for step in spec.train.transforms]
+        steps = [_words(step) for step in spec.train.steps]
         _write(request, pipeline, seen, steps, spec.seed)
     return f"{count} of {len(pipeline)} training images, {request.draws} draws each (seed {spec.seed}): {request.out}"
 
 
-def drawn(pipeline: Pipeline, order: Order, images: Sequence[int], draws: int) -> list[list[Sample]]:
+def drawn(pipeline: Pipeline, order: Order, images: Sequence[int], draws: int, *, seed: int) -> list[list[Sample]]:
     """For each image (its index in the data set) what training sees of it in its first epochs."""
     wanted = set(images)
     found: dict[int, list[Sample]] = {index: [] for index in images}
     for position in range(draws * order.length):
         index = order.index(position)
         if index in wanted:
-            found[index].append(pipeline.get(index, sample_rng(order.seed, position)))
+            found[index].append(pipeline.get(index, sample_rng(seed, position)))
     return [found[index] for index in images]
 
 

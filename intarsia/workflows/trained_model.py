@@ -178,7 +178,7 @@ def labelled_images(model: OpenModel, data: Path | None, split: str) -> Pipeline
     Raises ValueError if there is no such split, or the data cannot be read.
     """
     pattern = model.spec.val or model.spec.test
-    transforms = pattern.transforms if pattern is not None else ()
+    transforms = pattern.first_steps if pattern is not None else ()
     if data is None:
         stream = {"train": model.spec.train, "val": model.spec.val, "test": model.spec.test}[split]
         if stream is None:

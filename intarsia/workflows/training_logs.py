@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from intarsia.config.lowering.runtime import LOWER_IS_BETTER
+from intarsia.config.lowering.scores import LOWER_IS_BETTER
 from intarsia.engine.training.log import MetricsFile
 from intarsia.io.text import read_text
 

@@ -25,6 +25,10 @@ def written(augments: Any, **more: Any) -> Any:
     [
         ([CUT_MIX], {"prob": 1.0, "alpha": 0.5}),
         ({"type": "mmpretrain.CutMix", "cutmix_minmax": None, "correct_lam": True}, {"prob": 1.0, "alpha": 1.0}),
+        (
+            {"type": "CutMix", "alpha": 1.0, "cutmix_minmax": [0.2, 0.8]},
+            {"prob": 1.0, "alpha": 1.0, "sides": (0.2, 0.8)},
+        ),
         ({"augments": CUT_MIX, "probs": 0.25}, {"prob": 0.25, "alpha": 0.5}),
         ({"augments": [CUT_MIX], "probs": [0.25]}, {"prob": 0.25, "alpha": 0.5}),
         ({"augments": [CUT_MIX]}, {"prob": 1.0, "alpha": 0.5}),
@@ -78,7 +82,8 @@ def test_padding_of_a_batch_is_its_size(more: dict[str, Any]) -> None:
         ({"augments": [CUT_MIX, CUT_MIX], "probs": [0.5, 0.5]}, ".augments", "found 2"),
         ({"augments": [CUT_MIX], "probs": [1.5]}, ".augments", "expected one augmentation with its chance"),
         ([{**CUT_MIX, "alpha": 0.0}], ".0.alpha", "expected a number above 0, found 0.0"),
-        ([{**CUT_MIX, "cutmix_minmax": [0.2, 0.8]}], ".0.cutmix_minmax", "follows from alpha"),
+        ([{**CUT_MIX, "cutmix_minmax": [0.8, 0.2]}], ".0.cutmix_minmax", "the smaller first, found [0.8, 0.2]"),
+        ([{**CUT_MIX, "cutmix_minmax": [0.2]}], ".0.cutmix_minmax", "expected tuple[float, float]"),
         ([{**CUT_MIX, "beta": 1}], ".0.beta", "unknown key 'beta'"),
         ([{"type": "BatchFixedSizePad", "size": (8, 9), "img_pad_value": 1}], ".0.img_pad_value", "1 is not data_pre"),
         ([{"type": "BatchFixedSizePad", "size": (8, 9)}], ".0.size", "size_divisor says another size"),

@@ -145,6 +145,23 @@ def test_pipelines_of_training_and_evaluation(folder: Path) -> None:
     assert metric.report().summary["mIoU"] == 1.0
 
 
+def test_parts_with_pipelines_of_their_own_and_an_epoch_of_the_first_batches(folder: Path) -> None:
+    own = [loader(folder, [LOAD, LABELS, *steps, PACK])["dataset"] for steps in ((), (RESIZE,))]
+    both = {"batch_size": 1, "dataset": {"type": "ConcatDataset", "datasets": own}, "num_batch_per_epoch": 3}
+    spec = lower(
+        small(
+            train_dataloader=both,
+            train_cfg={"type": "IterBasedTrainLoop", "max_iters": 1},
+            optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.1}},
+        )
+    )
+    assert spec.train is not None
+    pipeline = build_pipeline(spec.train)
+    shapes = [pipeline.get(index, np.random.default_rng(0)).image.shape[:2] for index in range(len(pipeline))]
+    assert shapes == [(12, 16), (12, 16), (6, 8)]
+    assert len(build_pipeline(spec.train, processes=2)) == 4
+
+
 def test_label_table_of_a_config(folder: Path) -> None:
     table = {"values": [[0, 1], [1, 0], [2, 255]]}
     stream = loader(folder, [LOAD, LABELS, PACK], label_table=table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,12 @@ from intarsia.config.checking.check import check
 from intarsia.config.errors import ConfigError
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
-from intarsia.metrics.cityscapes import LABELS
+from intarsia.metrics.cityscapes import LABELS, CityscapesMetric
 from intarsia.metrics.several import Evaluator
 from intarsia.spec import RunSpec, SubmissionSpec
+from intarsia.workflows.confusion import check_confusion
+from intarsia.workflows.evaluation_report import gallery_for
+from intarsia.workflows.scores import chosen_scores
 
 IOU = {"type": "IoUMetric", "iou_metrics": ["mIoU"]}
 CITYSCAPES = {"type": "CityscapesMetric", "output_dir": "out"}
@@ -144,6 +148,19 @@ def test_several_metrics_of_one_pass(wrap: bool) -> None:
     assert isinstance(metric, Evaluator)
     assert [type(part).__name__ for part in metric.metrics] == ["IoUMetric", "CityscapesMetric"]
     assert metric.metrics[1].ignore_index == 254  # type: ignore[attr-defined]
+
+
+def test_what_looks_for_a_confusion_matrix_finds_it_among_several() -> None:
+    spec = lowered(val_evaluator=[IOU | {"ignore_index": 254}, {"type": "CityscapesMetric"}])
+    metric = build_metric(spec, tuple(LABELS))
+    check_confusion([Path("matrix.png")], metric)
+    gallery = gallery_for(spec, tuple(LABELS), 2)
+    assert isinstance(gallery.metric, Evaluator)
+    assert gallery.details.ignore_index == 254
+    chosen = chosen_scores(metric_of(spec), metrics="mDice", groups=None)
+    assert (chosen.type, dict(chosen.args)) == ("IoUMetric", {"metrics": ("mDice",), "ignore_index": 254})
+    with pytest.raises(ValueError, match="Evaluator counts no confusion matrix"):
+        check_confusion([Path("matrix.png")], Evaluator([CityscapesMetric()]))
 
 
 def test_equal_names_take_a_prefix() -> None:

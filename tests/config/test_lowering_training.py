@@ -44,8 +44,6 @@ def wrong(schedules: Any = None, **wrapper: Any) -> list[tuple[str, str]]:
 
 def test_wrappers_that_are_refused_say_what_to_use() -> None:
     for name, said in (
-        ("ApexOptimWrapper", "AmpOptimWrapper"),
-        ("DeepSpeedOptimWrapper", "AmpOptimWrapper"),
         ("OptimWrapperDict", "custom_keys"),
         ("OptimWraper", "Did you mean 'OptimWrapper'"),
     ):

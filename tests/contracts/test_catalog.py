@@ -102,6 +102,7 @@ TRANSFORMS: dict[str, dict[str, Any]] = {
     "BioMedicalGaussianBlur": {"prob": 1.0},
     "BioMedicalGaussianNoise": {"prob": 1.0, "std": 9.0},
     "BioMedicalRandomGamma": {"prob": 1.0},
+    "ByDataset": {"pipelines": [[catalog.resolve("transform", "RandomFlip")(prob=1.0)]]},
     "CLAHE": {},
     "ClassMix": {"prob": 1.0},
     "CoarseDropout": {"prob": 1.0, "fill_mask": 255},

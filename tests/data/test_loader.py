@@ -19,6 +19,7 @@ from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.labels import LabelTable
 from intarsia.data.loader import eval_loader, train_loader
 from intarsia.data.pipeline import Pipeline
+from intarsia.data.sampling import Order, sample_rng
 from intarsia.data.transforms.colour import PhotoMetricDistortion
 from intarsia.data.transforms.edges import GenerateEdge
 from intarsia.data.transforms.geometry import Pad, RandomCrop, RandomFlip
@@ -111,6 +112,21 @@ def test_training_goes_through_all_images_and_varies(pipeline):
     assert not torch.equal(
         batches[0].images, take(train_loader(pipeline, batch_size=7, seed=1, workers=0), 1)[0].images
     )
+
+
+def test_another_seed_of_the_order_changes_nothing_else(pipeline):
+    """The same positions have the same random streams; the samples there are those of the other order."""
+    found = take(train_loader(pipeline, batch_size=7, seed=5, order_seed=6, workers=0), 2)
+    order = Order(7, seed=6, shuffle=True)
+    for step, batch in enumerate(found):
+        expected = [pipeline.get(order.index(p), sample_rng(5, p)) for p in range(7 * step, 7 * step + 7)]
+        assert [meta.name for meta in batch.metas] == [sample.meta.name for sample in expected]
+        for image, sample in zip(batch.images, expected, strict=True):
+            assert (image.permute(1, 2, 0).numpy() == sample.image).all()
+    assert_same(found, take(train_loader(pipeline, batch_size=7, seed=5, order_seed=6, workers=2), 2))
+    usual = take(train_loader(pipeline, batch_size=7, seed=5, workers=0), 1)
+    assert_same(usual, take(train_loader(pipeline, batch_size=7, seed=5, order_seed=5, workers=0), 1))
+    assert [m.name for m in usual[0].metas] != [m.name for m in found[0].metas]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -239,6 +239,22 @@ def test_a_rectangle_is_cut_whose_area_is_beta_distributed():
     assert max(even) == pytest.approx(0.5, abs=0.05)
 
 
+def test_sides_of_a_rectangle_that_lies_inside():
+    first, other = (Sample(np.zeros((40, 60, 3), np.uint8), np.full((40, 60), number, np.uint8)) for number in (0, 1))
+    heights, widths, tops = [], [], []
+    for seed in range(300):
+        rows, columns = np.nonzero(CutMix(1.0, sides=(0.25, 0.75))(first, rng_of(seed), [other]).label)
+        assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+        heights.append(np.ptp(rows) + 1)
+        widths.append(np.ptp(columns) + 1)
+        tops.append(rows.min())
+    assert (min(heights), max(heights), min(widths), max(widths)) == (10, 30, 15, 45)
+    assert abs(np.corrcoef(heights, widths)[0, 1]) < 0.2
+    assert (min(tops), max(tops)) == (0, 29)
+    with pytest.raises(ValueError, match=r"CutMix: sides must be two shares of a side, .* got \(0.8, 0.2"):
+        CutMix(sides=(0.8, 0.2))
+
+
 def test_images_without_labels_can_be_cut():
     first, other = (Sample(np.full((9, 9, 1), number, np.uint8)) for number in (1, 2))
     found = {int(value) for seed in range(9) for value in np.unique(CutMix(1.0)(first, rng_of(seed), [other]).image)}

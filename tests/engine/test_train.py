@@ -110,6 +110,18 @@ def test_a_run_leaves_everything_in_its_folder(out: Path, capsys: pytest.Capture
     assert str(out / "weights.safetensors") in said.splitlines()[-1]
 
 
+def test_another_order_of_the_images_by_a_seed_of_its_own(out: Path) -> None:
+    def names(**changes: Any) -> list[str]:
+        batches = tiny_run(out, validate=False, **changes).batches(0)
+        return [meta.name for _ in range(3) for meta in next(batches).metas]
+
+    usual, other = names(), names(order_seed=6)
+    assert sorted(usual) == sorted(other)
+    assert usual != other
+    assert other == names(seed=6)
+    assert usual == names(order_seed=0)
+
+
 def test_it_learns(out: Path) -> None:
     result = train(tiny_run(out, steps=60, pictures=Pictures(24)))
     logged = [line for line in lines(out) if "loss" in line]

@@ -36,7 +36,7 @@ def test_draws_are_what_a_training_with_this_seed_sees(scenes: Path, tmp_path: P
     spec = lower(training_config(asked, tmp_path / "data.yaml"))
     assert spec.train is not None
     pipeline = build_pipeline(replace(spec.train, workers=0))
-    found = shown.drawn(pipeline, Order(5, seed=3, shuffle=True), [0, 4], 2)
+    found = shown.drawn(pipeline, Order(5, seed=3, shuffle=True), [0, 4], 2, seed=3)
     batches = train_loader(pipeline, batch_size=5, seed=3, workers=0)
     epochs = [next(batches) for _ in range(2)]
     batches.close()

@@ -135,7 +135,7 @@ def _ignored_labels(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     if spec.train is None:
         return
     written = {"model.data_preprocessor.seg_pad_val": spec.preprocess.label_pad_value}
-    for transform in spec.train.transforms:
+    for transform in spec.train.steps:
         if bare(transform.type) == "Pad":
             value = transform.args.get("pad_val")
             label = value.get("seg", IGNORE_INDEX) if isinstance(value, Mapping) else IGNORE_INDEX
@@ -176,7 +176,7 @@ ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t"
 def _interpolations(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     """A transform's interpolation is one of its backend."""
     for data in (spec.train, spec.val, spec.test):
-        for step in () if data is None else data.transforms:
+        for step in () if data is None else data.steps:
             backend = ONLY_OF_BACKEND.get(str(step.args.get("interpolation")), "")
             if backend and backend != step.args.get("backend", "cv2"):
                 path = f"{step.path}.interpolation"

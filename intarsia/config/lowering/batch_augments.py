@@ -67,7 +67,13 @@ def _cut_mix(context: Context, fields: Fields, chance: float) -> Component:
     alpha = fields.get("alpha", 1.0)
     if not alpha > 0:
         context.problem(fields.at("alpha"), f"expected a number above 0, found {alpha}")
-    args = {"prob": float(chance), "alpha": float(alpha)}
+    args: dict[str, Any] = {"prob": float(chance), "alpha": float(alpha)}
+    sides = fields.get("cutmix_minmax")
+    if sides is not None:
+        if not 0 <= sides[0] <= sides[1] <= 1:
+            message = f"expected two shares of a side, the smaller first, found {list(sides)}"
+            context.problem(fields.at("cutmix_minmax"), message)
+        args["sides"] = tuple(map(float, sides))
     return Component("transform", "CutMix", args, fields.path, context.origin(fields.path))
 
 

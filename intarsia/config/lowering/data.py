@@ -11,6 +11,7 @@ from intarsia import catalog
 from intarsia.config.checking.signatures import is_registered
 from intarsia.config.lowering.colour_order import in_rgb
 from intarsia.config.lowering.fields import Context, Fields, nearest
+from intarsia.config.lowering.members import Stream, together
 from intarsia.config.lowering.names import (
     FAMILIES,
     FOLDERS,
@@ -25,11 +26,12 @@ from intarsia.config.lowering.names import (
     argument_name,
 )
 from intarsia.config.lowering.own_datasets import OwnDataset, own_dataset
-from intarsia.config.lowering.parts import arguments, component, see, without_places
+from intarsia.config.lowering.parts import arguments, component, see
 from intarsia.config.schema.fates import Fate, bare
 from intarsia.spec import Component, DataSpec, RareSpec
 
 WRAPPERS = ("RepeatDataset", "ConcatDataset", "ClassBalancedDataset", "MultiImageMixDataset")
+COLLATES = ("pseudo_collate", "default_collate")
 SAMPLERS = ("InfiniteSampler", "DefaultSampler")
 BANDS_OF_COLOR_TYPE = {"color": "rgb", "unchanged": "raw"}
 DECODERS = ("cv2", "pillow", "turbojpeg")
@@ -55,21 +57,21 @@ class _Pipeline:
     two_dates: str | None = None
 
 
-@dataclass(frozen=True)
-class _Stream:
-    dataset: Component
-    transforms: tuple[Component, ...]
-    label_size: Literal["input", "original"]
-
-
 def lower_data(context: Context, values: Mapping[str, Any], path: str) -> DataSpec:
     """One of train_dataloader, val_dataloader, test_dataloader."""
     fields = Fields(context, path, values, "dataloader")
     stream = _stream(context, fields.require("dataset", {"type": ""}, present=values), fields.at("dataset"))
-    for key, least in (("batch_size", 1), ("num_workers", 0)):
-        if fields.get(key, least) < least:
-            context.problem(fields.at(key), f"expected {least} or more, found {fields.get(key)}")
     sampler = fields.child("sampler", "sampler")
+    for section, key, least in (
+        (fields, "batch_size", 1), (fields, "num_workers", 0), (fields, "num_batch_per_epoch", 1), (sampler, "seed", 0),
+    ):  # fmt: skip
+        found = section.get(key)
+        if found is not None and found < least:
+            context.problem(section.at(key), f"expected {least} or more, found {found}")
+    collate = bare(str((fields.get("collate_fn") or {}).get("type", COLLATES[0])))
+    if collate not in COLLATES:
+        message = f"batches are made by one function, not by {collate!r}"
+        context.problem(fields.at("collate_fn"), message, f"Leave it out; {' and '.join(COLLATES)} mean the same")
     if sampler.get("type", SAMPLERS[0]) not in SAMPLERS:
         name = sampler.get("type")
         context.problem(sampler.at("type"), f"unknown sampler {name!r}", nearest(name, SAMPLERS))
@@ -83,6 +85,8 @@ def lower_data(context: Context, values: Mapping[str, Any], path: str) -> DataSp
         shuffle=sampler.get("shuffle", path == "train_dataloader"),
         label_size=stream.label_size,
         rare=_rare(context, sampler, path),
+        order_seed=sampler.get("seed"),
+        first_batches=fields.get("num_batch_per_epoch"),
     )
 
 
@@ -107,7 +111,7 @@ def _rare(context: Context, sampler: Fields, path: str) -> RareSpec | None:
 # --- Data sets ----------------------------------------------------------------------------------------------------
 
 
-def _stream(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
+def _stream(context: Context, values: Mapping[str, Any], path: str) -> Stream:
     name = values.get("type")
     if isinstance(name, str) and bare(name) in WRAPPERS:
         return _wrapper(context, values, path)
@@ -115,7 +119,7 @@ def _stream(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
     return _split(context, values, path, several) if several else _leaf(context, values, path)
 
 
-def _wrapper(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
+def _wrapper(context: Context, values: Mapping[str, Any], path: str) -> Stream:
     fields = Fields(context, path, values, "wrapper of data sets")
     name = fields.get("type")
     see(context, "dataset", name, "type", fields.at("type"))
@@ -133,22 +137,23 @@ def _wrapper(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
     return replace(inner, dataset=part, transforms=(*inner.transforms, *kept))
 
 
-def _concatenated(context: Context, name: str, streams: Sequence[_Stream], path: str) -> _Stream:
+def _concatenated(context: Context, name: str, streams: Sequence[Stream], path: str) -> Stream:
     if not streams:
         context.problem(path, "a ConcatDataset needs at least one data set")
-        return _Stream(Component("dataset", name, {"datasets": ()}, path, context.origin(path)), (), "input")
+        return Stream(Component("dataset", name, {"datasets": ()}, path, context.origin(path)), (), "input")
     first = streams[0]
     for index, other in enumerate(streams[1:], 1):
-        if without_places(other.transforms) != without_places(first.transforms) or (
-            other.label_size != first.label_size
-        ):
+        if other.label_size != first.label_size:
             context.problem(
                 f"{path}.datasets.{index}.pipeline",
-                "the parts of a ConcatDataset have different pipelines, which is not supported",
-                "Give every part the pipeline of the first one",
+                "labels are loaded before images are resized in one part of a ConcatDataset, behind that in another",
+                "Load them at the same place in all parts",
             )
-    datasets = tuple(stream.dataset for stream in streams)
-    return replace(first, dataset=Component("dataset", name, {"datasets": datasets}, path, context.origin(path)))
+    transforms, members = together(streams, path)
+    parts: dict[str, Any] = {"datasets": tuple(dataset for dataset, _ in members)}
+    if transforms != first.transforms:
+        parts["members"] = tuple(number for _, number in members)
+    return replace(first, dataset=Component("dataset", name, parts, path, context.origin(path)), transforms=transforms)
 
 
 def _is_several(value: Any) -> bool:
@@ -157,7 +162,7 @@ def _is_several(value: Any) -> bool:
     return isinstance(value, list | tuple)
 
 
-def _split(context: Context, values: Mapping[str, Any], path: str, keys: Sequence[str]) -> _Stream:
+def _split(context: Context, values: Mapping[str, Any], path: str, keys: Sequence[str]) -> Stream:
     """A data set whose split files or folders are lists: one data set for each entry, concatenated."""
     prefixes = values.get("data_prefix")
     lists = {key: values[key] for key in keys if key == "ann_file"}
@@ -179,7 +184,7 @@ def _split(context: Context, values: Mapping[str, Any], path: str, keys: Sequenc
     return _concatenated(context, "ConcatDataset", streams, path)
 
 
-def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
+def _leaf(context: Context, values: Mapping[str, Any], path: str) -> Stream:
     context.part()
     fields = Fields(context, path, values, "dataset", others=True)
     pipeline = _pipeline(context, fields.get("pipeline", []), fields.at("pipeline"))
@@ -220,7 +225,7 @@ def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
         args["test_mode"] = True
     _agree(context, bare(name), fields, pipeline)
     dataset = Component("dataset", name, args, path, context.origin(path))
-    return _Stream(dataset, pipeline.transforms, pipeline.label_size)
+    return Stream(dataset, pipeline.transforms, pipeline.label_size)
 
 
 def _own_class(context: Context, name: str, fields: Fields) -> OwnDataset | None:

@@ -27,6 +27,7 @@ from intarsia.config.lowering.runtime import (
     lower_start,
     lower_visualizer,
 )
+from intarsia.config.lowering.strategy import lower_strategy
 from intarsia.config.lowering.teaching import lower_teacher, lower_unlabelled
 from intarsia.config.lowering.training import Length, lower_loop, lower_optim, lower_train_cfg
 from intarsia.config.lowering.trunk import lower_features
@@ -96,7 +97,7 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
     several = model.inference.answer == "classes"
     if several:
         metrics = multi_label_metrics(context, metrics)
-        refused_transforms(context, tuple(step for stream in streams.values() for step in stream.transforms))
+        refused_transforms(context, tuple(step for stream in streams.values() for step in stream.steps))
     length = Length() if top.get("train_cfg") is None else lower_train_cfg(context, top.get("train_cfg"))
     duration = length.duration
     for key, loop in (("val_cfg", "ValLoop"), ("test_cfg", "TestLoop")):
@@ -106,6 +107,10 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
     if top.get("optim_wrapper") is not None:
         schedules = top.get("param_scheduler")
         optim = lower_optim(context, top.get("optim_wrapper"), schedules, duration, metrics.val)
+    strategy = lower_strategy(context, top)
+    optim = strategy.applied(optim)
+    if top.get("resume"):
+        context.note("resume: a run in --out is gone on with by `intarsia train ... --resume auto`")
     _complete(context, top, resembling)
     unit: Literal["steps", "epochs"] = "epochs" if duration is not None and duration.unit == "epochs" else "steps"
     hooks = Hooks(context, unit, metrics.val)
@@ -114,7 +119,7 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
     services = lower_visualizer(context, top)
     written_for = lower_scaling(context, top)
     imports = lower_imports(top)
-    runtime, seed = lower_environment(context, top)
+    runtime, seed = lower_environment(context, top, strategy.sharing)
     train, val, test = (streams.get(key) for key in DATALOADERS)
     if train is not None:
         train = replace(train, transforms=(*train.transforms, *context.batch_transforms))
@@ -220,6 +225,6 @@ def _augmented(context: Context, top: Fields, data: DataSpec | None) -> Augmente
     pipeline, model = top.get("tta_pipeline"), top.get("tta_model")
     if pipeline is None and model is None:
         return None
-    tested = None if data is None else {bare(step.type) for step in data.transforms}
+    tested = None if data is None else {bare(step.type) for step in data.steps}
     augmented = lower_augmented(context, pipeline or [], model or {}, tested)
     return None if pipeline is None else augmented

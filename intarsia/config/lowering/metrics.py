@@ -9,7 +9,6 @@ from typing import Any
 from intarsia.config.lowering.fields import Context, Fields
 from intarsia.config.lowering.parts import component, see, without_places
 from intarsia.config.lowering.scores import given_twice
-from intarsia.config.schema.data import PREFIX
 from intarsia.config.schema.fates import bare
 from intarsia.spec import Component, DataSpec, SubmissionSpec
 
@@ -102,10 +101,11 @@ def _metric(context: Context, value: Mapping[str, Any], path: str, *, several: b
         context.note(f"{path}: predictions are written by `intarsia predict WEIGHTS IMAGES -o OUT`")
         return None
     if name not in _ARGUMENTS:
-        own = {key: item for key, item in value.items() if not (several and key == "prefix")}
-        if own.keys() != value.keys():
-            context.saw(f"{path}.prefix", "metric", "prefix", PREFIX)
-        return _Metric(component(context, "metric", own, path), None, value.get("prefix") if several else None)
+        if not several or "prefix" not in value:
+            return _Metric(component(context, "metric", value, path))
+        others = {key: item for key, item in value.items() if key != "prefix"}
+        fields = Fields(context, path, {"prefix": value["prefix"]}, "metric of one's own")
+        return _Metric(component(context, "metric", others, path), None, fields.get("prefix"))
     fields = Fields(context, path, value, name)
     see(context, "metric", name, "type", fields.at("type"))
     args: dict[str, Any] = {}

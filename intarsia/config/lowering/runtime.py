@@ -243,8 +243,8 @@ def lower_start(fields: Fields) -> StartSpec:
 # --- Environment --------------------------------------------------------------------------------------------------
 
 
-def lower_environment(context: Context, top: Fields) -> tuple[RuntimeSpec, int]:
-    """`env_cfg`, `randomness` and `sync_bn`: where the run happens, and its seed."""
+def lower_environment(context: Context, top: Fields, sharing: Literal["ddp", "fsdp"]) -> tuple[RuntimeSpec, int]:
+    """`env_cfg`, `randomness` and `sync_bn`: where the run happens, and its seed. sharing: what the strategy says."""
     environment = top.child("env_cfg", "env_cfg")
     environment.child("mp_cfg", "env_cfg.mp_cfg")
     backend = environment.child("dist_cfg", "env_cfg.dist_cfg").get("backend", "nccl")
@@ -259,32 +259,10 @@ def lower_environment(context: Context, top: Fields) -> tuple[RuntimeSpec, int]:
         deterministic=randomness.get("deterministic", False),
         cudnn_benchmark=environment.get("cudnn_benchmark", "env_cfg" not in top),
         backend=None if backend == "nccl" else backend,
-        strategy=_strategy(context, top.get("model_wrapper_cfg")),
+        strategy=sharing,
         compile=_compiles(context, top.get("compile")),
     )
     return runtime, 0 if seed is None else seed
-
-
-WRAPPERS: dict[str, Literal["ddp", "fsdp"]] = {
-    "MMDistributedDataParallel": "ddp",
-    "MMSeparateDistributedDataParallel": "ddp",
-    "MMFullyShardedDataParallel": "fsdp",
-}
-"""MMEngine's wrapper of a model for several processes -> who keeps which parameters."""
-
-
-def _strategy(context: Context, wrapper: Mapping[str, Any] | None) -> Literal["ddp", "fsdp"]:
-    """`model_wrapper_cfg`: its type; how gradients are exchanged is the runtime's business."""
-    if wrapper is None:
-        return "ddp"
-    context.opened("model_wrapper_cfg")
-    name = bare(str(wrapper.get("type")))
-    if name not in WRAPPERS:
-        context.problem("model_wrapper_cfg.type", f"unknown wrapper {name!r}", nearest(name, WRAPPERS))
-        return "ddp"
-    if set(wrapper) - {"type"}:
-        context.note("model_wrapper_cfg: the runtime decides how processes exchange gradients; options are not read")
-    return WRAPPERS[name]
 
 
 def _compiles(context: Context, given: bool | Mapping[str, Any] | None) -> bool:

@@ -31,22 +31,23 @@ def lower_optim(
     context: Context, values: Mapping[str, Any], schedules: Any, duration: Duration | None, metric: Component | None
 ) -> OptimSpec:
     """`optim_wrapper` and `param_scheduler`. metric: of the validation, whose scores a schedule may wait for."""
-    fields = Fields(context, "optim_wrapper", values, "optim_wrapper")
-    wrapper = bare(fields.get("type", "OptimWrapper"))
+    wrapper = bare(str(values.get("type", "OptimWrapper")))
+    apex = AREAS["optim_wrapper (apex)"] if wrapper == "ApexOptimWrapper" else {}
+    fields = Fields(context, "optim_wrapper", values, "optim_wrapper", table={**AREAS["optim_wrapper"], **apex})
     if wrapper not in WRAPPERS:
         context.problem(fields.at("type"), f"unknown optimizer wrapper {wrapper!r}", nearest(wrapper, WRAPPERS))
     elif WRAPPERS[wrapper].outcome == "refused":
         context.problem(fields.at("type"), f"{wrapper!r} is not supported: {WRAPPERS[wrapper].text}")
     optimizer = fields.require("optimizer", {"type": "SGD"}, present=values)
-    half = wrapper == "AmpOptimWrapper"
+    half = wrapper == "AmpOptimWrapper" or bool(apex and fields.get("opt_level", "O1") != "O0" and _enabled(fields))
     for key in ("loss_scale", "dtype"):
-        if key in fields and not half:
+        if key in fields and not half and not apex:
             context.problem(fields.at(key), f"{key!r} needs type='AmpOptimWrapper', found {wrapper!r}")
     precision = HALF[fields.get("dtype")] if half else "32-true"
     constructor = _constructor(fields)
     accumulate = _accumulate(fields, duration)
     return OptimSpec(
-        optimizer=component(context, "optimizer", optimizer, fields.at("optimizer")),
+        optimizer=_optimizer(context, optimizer, fields.at("optimizer")),
         schedules=_schedules(context, schedules, duration, metric),
         paramwise=_paramwise(fields, constructor),
         constructor=constructor,
@@ -56,6 +57,21 @@ def lower_optim(
         precision=precision,
         loss_scale=_loss_scale(fields) if precision == "16-mixed" else None,
     )
+
+
+def _enabled(apex: Fields) -> bool:
+    """Whether apex's half precision is switched on."""
+    return apex.get("enabled", True) is not False
+
+
+def _optimizer(context: Context, values: Mapping[str, Any], path: str) -> Component:
+    """The optimizer, or the one that `ZeroRedundancyOptimizer` shares out among processes."""
+    inner = values.get("optimizer_type")
+    if bare(str(values.get("type"))) != "ZeroRedundancyOptimizer" or not isinstance(inner, str):
+        return component(context, "optimizer", values, path)
+    context.note(f"{path}: each process has the whole {inner}; --strategy fsdp shares out its state, and the network")
+    left = {key: value for key, value in values.items() if key != "optimizer_type"}
+    return component(context, "optimizer", {**left, "type": inner}, path)
 
 
 def _accumulate(fields: Fields, duration: Duration | None) -> int:
@@ -89,7 +105,7 @@ def _clip(fields: Fields) -> Mapping[str, float] | None:
 
 
 def _loss_scale(fields: Fields) -> float | Literal["dynamic"] | Mapping[str, Any]:
-    given: float | Literal["dynamic"] | Mapping[str, Any] = fields.get("loss_scale", "dynamic")
+    given: float | Literal["dynamic"] | Mapping[str, Any] = fields.get("loss_scale") or "dynamic"
     if not isinstance(given, Mapping):
         return given
     scale = Fields(fields.context, fields.at("loss_scale"), given, "loss_scale")
@@ -293,5 +309,7 @@ def _changes(fields: Fields, unit: Literal["steps", "epochs"]) -> tuple[tuple[Du
 def lower_loop(context: Context, values: Mapping[str, Any], path: str, loop: str) -> None:
     """`val_cfg` and `test_cfg` of the top level: they ask for the one evaluation loop there is."""
     fields = Fields(context, path, values, "val_cfg, test_cfg")
+    if fields.get("fp16"):
+        context.note(f"{path}.fp16: evaluation has the precision of the run (--precision)")
     if bare(fields.get("type", loop)) != loop:
         context.problem(fields.at("type"), f"unknown loop {fields.get('type')!r}", nearest(fields.get("type"), [loop]))

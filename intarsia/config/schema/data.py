@@ -26,12 +26,12 @@ DATA_AREAS: dict[str, Area] = {
         "prefetch_factor": nothing("the loader decides how far it reads ahead"),
         "timeout": nothing("a worker that dies is reported at once"),
         "drop_last": nothing("every training batch is full; evaluation sees every image exactly once"),
-        "collate_fn": refused(
-            "one function makes batches", None, {"type": "default_collate"}, {"type": "pseudo_collate"}
-        ),
+        "collate_fn": to("nothing: one function makes batches, in the place of MMEngine's two", OPTIONAL),
         "batch_sampler": refused("the order of samples is a function of seed and step", None),
-        "worker_init_fn": refused("workers have no state: every sample has its own random stream", None),
-        "num_batch_per_epoch": refused("the length of training is given in train_cfg", None),
+        "worker_init_fn": refused(
+            "workers have no state: every sample has its own random stream", None, {"type": "worker_init_fn"}
+        ),
+        "num_batch_per_epoch": to("first_batches: as if the data set had so many, its first ones", "int | None"),
     },
     "sampler": SCOPE
     | {
@@ -39,7 +39,7 @@ DATA_AREAS: dict[str, Area] = {
         "shuffle": to("shuffle", "bool"),
         "rare": to("rare.classes: of train, classes by index that samples are drawn for", "list[int] | None"),
         "every": to("rare.every: of so many samples, one is drawn for each class of `rare`", "int"),
-        "seed": refused("the order of samples comes from randomness.seed", None),
+        "seed": to("order_seed: of the order of samples, in the place of randomness.seed", "int | None"),
         "round_up": nothing("every image is seen exactly once in evaluation, every training batch is full"),
     },
     "dataset": SCOPE
@@ -183,6 +183,7 @@ DATA_AREAS: dict[str, Area] = {
     },
     "tta_model": SCOPE | {"type": TYPE},
     "Evaluator": SCOPE | {"type": TYPE, "metrics": to("metric: one, or several of one pass", "dict | list[dict]")},
+    "metric of one's own": {"prefix": PREFIX},
     "DumpResults": SCOPE
     | {
         "type": to("a note: `intarsia predict` writes predictions"),

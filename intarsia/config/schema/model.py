@@ -29,7 +29,7 @@ MODEL_AREAS: dict[str, Area] = {
     | {
         "type": TYPE,
         "alpha": to("argument `alpha` of the transform", "float"),
-        "cutmix_minmax": refused("the size of the rectangle follows from alpha", None),
+        "cutmix_minmax": to("argument `sides` of the transform", "tuple[float, float] | None"),
         "correct_lam": nothing("labels are of pixels and have no shares"),
         "num_classes": nothing("labels are of pixels and have no shares"),
     },

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from intarsia.config.schema.fates import Area, nothing, refused, to
-from intarsia.config.schema.notation import FILES, OPTIONAL, SCOPE, TYPE
+from intarsia.config.schema.fates import Area, nothing, to
+from intarsia.config.schema.notation import OPTIONAL, SCOPE, TYPE, WRITTEN
 
 RUNTIME_AREAS: dict[str, Area] = {
     "EMAHook": {
@@ -44,9 +44,9 @@ RUNTIME_AREAS: dict[str, Area] = {
         "save_param_scheduler": nothing("the schedule is a function of the step"),
         "published_keys": nothing("weights files hold what a model needs and no more"),
         "filename_tmpl": nothing("the names in a run's folder are fixed"),
-        "out_dir": refused("the folder of a run is given by --out", None),
-        "backend_args": FILES,
-        "file_client_args": FILES,
+        "out_dir": nothing("the folder of a run is given by --out"),
+        "backend_args": WRITTEN,
+        "file_client_args": WRITTEN,
     },
     "LoggerHook": {
         "type": TYPE,
@@ -56,25 +56,51 @@ RUNTIME_AREAS: dict[str, Area] = {
         "ignore_last": nothing("every interval is logged"),
         "keep_local": nothing("logs stay in the run's folder"),
         "out_suffix": nothing("logs stay in the run's folder"),
-        "out_dir": refused("the folder of a run is given by --out", None),
-        "backend_args": FILES,
-        "file_client_args": FILES,
+        "out_dir": nothing("the folder of a run is given by --out"),
+        "backend_args": WRITTEN,
+        "file_client_args": WRITTEN,
     },
     "SegVisualizationHook": {
         "type": TYPE,
         "draw": to("safeguards.draw_every: validation images are painted at every evaluation", "bool"),
-        "show": refused("no window is opened; draw=True paints into the run's folder", False),
+        "show": nothing("no window is opened; draw=True paints into the run's folder"),
         "interval": to("safeguards.draw_every: of so many batches, the images of one", "int"),
         "wait_time": nothing("nothing is shown during a run"),
-        "backend_args": FILES,
+        "backend_args": WRITTEN,
     },
     "visualizer": SCOPE
     | {
         "type": nothing("pictures are drawn by `intarsia predict`"),
-        "vis_backends": to("refused where it names a logging service", "list[dict] | None"),
+        "vis_backends": to("observers: its logging services", "list[dict] | None"),
         "name": nothing("pictures are drawn by `intarsia predict`"),
         "save_dir": nothing("the folder of a run is given by --out"),
         "alpha": nothing("pictures are drawn by `intarsia predict`"),
+    },
+    "strategy": SCOPE
+    | {
+        "type": TYPE,
+        "model_wrapper": to("runtime.strategy", OPTIONAL),
+        "zero_optimization": to("runtime.strategy: a stage above 0 shards the network (DeepSpeed)", OPTIONAL),
+        "fp16": to("optim.precision (DeepSpeed)", OPTIONAL),
+        "bf16": to("optim.precision (DeepSpeed)", OPTIONAL),
+        "gradient_clipping": to("optim.clip (DeepSpeed)", "float | None"),
+        "gradient_accumulation_steps": to("optim.accumulate, optim.iterations_per_step (DeepSpeed)", "int | None"),
+        "train_micro_batch_size_per_gpu": nothing("the dataloader says the batch of a process"),
+        "config": to("as the keys here; a file of DeepSpeed's is refused", "str | dict | None"),
+        "inputs_to_half": nothing("autocast sees to it"),
+        "amp": nothing("fp16 or bf16 says the precision"),
+        "activation_checkpointing": nothing("with_cp of a backbone says it"),
+        "aio": nothing("nothing is kept on disk"),
+        "steps_per_print": nothing("LoggerHook says it"),
+        "exclude_frozen_parameters": nothing("a checkpoint holds all"),
+        "skip_init_weights": nothing("the network is built once"),
+        "state_dict_cfg": nothing("a checkpoint holds whole tensors"),
+        "sync_bn": nothing("sync_bn at the top says it"),
+        "auto_scale_lr": nothing("auto_scale_lr at the top says it"),
+        "work_dir": nothing("the folder of a run is given by --out"),
+        "experiment_name": nothing("a run is named by its folder"),
+        "env_kwargs": nothing("env_cfg says it"),
+        "log_kwargs": nothing("the command line decides what is printed"),
     },
     "env_cfg": {
         "cudnn_benchmark": to("runtime.cudnn_benchmark", "bool"),

@@ -30,7 +30,7 @@ TRAINING_AREAS: dict[str, Area] = {
     },
     "val_cfg, test_cfg": {
         "type": _TYPE,
-        "fp16": refused("evaluation has the precision of the run (--precision)", False),
+        "fp16": to("a note: evaluation has the precision of the run (--precision)", "bool"),
     },
     "optim_wrapper": {
         "type": _TYPE,
@@ -42,6 +42,18 @@ TRAINING_AREAS: dict[str, Area] = {
         "loss_scale": to("optim.loss_scale", "float | Literal['dynamic'] | dict"),
         "dtype": to("optim.precision", "Literal['float16', 'bfloat16'] | None"),
         "use_fsdp": nothing("model_wrapper_cfg says whether the model is sharded; the runtime scales its loss to suit"),
+    },
+    "optim_wrapper (apex)": {
+        "opt_level": to("optim.precision: full in 'O0', else half", "Literal['O0', 'O1', 'O2', 'O3']"),
+        "enabled": to("optim.precision: full where it is False", "bool | None"),
+        "loss_scale": to("optim.loss_scale", "float | Literal['dynamic'] | None"),
+        **dict.fromkeys(
+            ("cast_model_type", "patch_torch_functions", "keep_batchnorm_fp32", "master_weights", "cast_model_outputs"),
+            nothing("weights and norms stay in float32, torch's autocast decides the rest"),
+        ),
+        **dict.fromkeys(
+            ("num_losses", "verbosity", "min_loss_scale", "max_loss_scale"), nothing("torch's loss scale sees to it")
+        ),
     },
     "paramwise_cfg": _RULES,
     "paramwise_cfg (forced)": {**_RULES, "force_default_settings": to("optim.paramwise", "bool")},
@@ -113,8 +125,8 @@ PARAMWISE = {
 WRAPPERS = {
     "OptimWrapper": to("optim"),
     "AmpOptimWrapper": to("optim, in half precision"),
-    "ApexOptimWrapper": refused("apex is no longer developed; type='AmpOptimWrapper' is half precision too"),
-    "DeepSpeedOptimWrapper": refused("DeepSpeed is not used; type='AmpOptimWrapper' is half precision"),
+    "ApexOptimWrapper": to("optim, in half precision as torch has it, but for opt_level='O0'"),
+    "DeepSpeedOptimWrapper": to("optim; its precision is said by the strategy"),
     "OptimWrapperDict": refused("one optimizer trains the whole network; custom_keys give its parts other rates"),
 }
 """Optimizer wrapper -> what becomes of it."""
@@ -175,9 +187,9 @@ _MOVED: Area = {"param_name": to("optim.schedules.parameter", "Literal['lr', 'mo
 SCHEDULES: dict[str, Area] = {
     **_SCHEDULES,
     **{f"{name[:-2]}Momentum": area for name, area in _SCHEDULES.items() if name.endswith("LR")},
-    **{f"{name[:-2]}ParamScheduler": area | _MOVED for name, area in _SCHEDULES.items() if name.endswith("LR")},
+    **{f"{name[:-2]}ParamScheduler": {**area, **_MOVED} for name, area in _SCHEDULES.items() if name.endswith("LR")},
     "OneCycleLR": _ONE_CYCLE,
-    "OneCycleParamScheduler": _ONE_CYCLE | _MOVED,
+    "OneCycleParamScheduler": {**_ONE_CYCLE, **_MOVED},
     "OneCycleMomentum": {**_CYCLE, "base_momentum": to("", "float"), "max_momentum": to("", "float")},
 }
 """Schedule -> its own arguments, kept in optim.schedules.args; but "param_name", which says what is moved."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from intarsia.config.schema.data import DATA_AREAS
 from intarsia.config.schema.diffusion import DIFFUSION_AREAS
 from intarsia.config.schema.eomt import EOMT_AREAS
-from intarsia.config.schema.fates import Area, nothing, refused, to
+from intarsia.config.schema.fates import Area, nothing, to
 from intarsia.config.schema.model import MODEL_AREAS
 from intarsia.config.schema.notation import DICT, OPTIONAL
 from intarsia.config.schema.queries import QUERY_AREAS
@@ -43,12 +43,18 @@ AREAS: dict[str, Area] = {
         "env_cfg": to("runtime", OPTIONAL),
         "randomness": to("seed, runtime.deterministic", OPTIONAL),
         "load_from": to("load_from", "str | None"),
-        "resume": refused("`intarsia train ... --resume auto` goes on with the run in --out, if there is one", False),
+        "resume": to(
+            "a note: `intarsia train ... --resume auto` goes on with the run in --out, if there is one", "bool"
+        ),
         "custom_imports": to("imports", OPTIONAL),
         "auto_scale_lr": to("a note", OPTIONAL),
         "visualizer": to("observers: its logging services", OPTIONAL),
         "sync_bn": to("runtime.synchronise_batch_norm", "str | None"),
         "model_wrapper_cfg": to("runtime.strategy", OPTIONAL),
+        "strategy": to(
+            "runtime.strategy; of DeepSpeed also optim.precision, optim.clip, optim.accumulate", "dict | str | None"
+        ),
+        "runner_type": nothing("there is one trainer"),
         "find_unused_parameters": nothing("says how processes exchange gradients; the runtime sees to it"),
         "compile": to("runtime.compile", "bool | dict | None"),
         "intarsia": to("safeguards: what MMSegmentation has no key for", DICT),

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
@@ -18,12 +19,17 @@ from intarsia.data.rows import load_rows
 class ConcatDataset:
     """Several data sets one after the other.
 
+    members: for each data set the number that its samples take with them (`SampleMeta.member`), by which `ByDataset`
+        knows what to do with them; None for one whose samples have a number already.
+
     Raises ValueError if there are none, or if they disagree on the classes or on the ignored index.
     """
 
-    def __init__(self, datasets: Sequence[Dataset]) -> None:
+    def __init__(self, datasets: Sequence[Dataset], *, members: Sequence[int | None] | None = None) -> None:
         if not datasets:
             raise ValueError("ConcatDataset needs at least one data set")
+        if members is not None and len(members) != len(datasets):
+            raise ValueError(f"ConcatDataset: {len(datasets)} data sets, but {len(members)} members")
         first = datasets[0]
         for number, dataset in enumerate(datasets[1:], 2):
             if tuple(dataset.classes) != tuple(first.classes):
@@ -42,6 +48,7 @@ class ConcatDataset:
                     f"{dataset.ignore_index}; give all the same ignore_index"
                 )
         self.datasets = tuple(datasets)
+        self.members = (None,) * len(datasets) if members is None else tuple(members)
         self.classes = tuple(first.classes)
         self.palette = tuple(first.palette)
         self.ignore_index = first.ignore_index
@@ -53,12 +60,17 @@ class ConcatDataset:
     def load(self, index: int) -> Sample:
         """The sample at `index`, counted over all parts."""
         part = bisect_right(self._ends, index)
-        return self.datasets[part].load(index - (self._ends[part - 1] if part else 0))
+        return self._numbered(self.datasets[part].load(index - (self._ends[part - 1] if part else 0)), part)
 
     def load_rows(self, index: int) -> Sample | None:
         """The same with rows that are read when they are looked at, where the data set has such."""
         part = bisect_right(self._ends, index)
-        return load_rows(self.datasets[part], index - (self._ends[part - 1] if part else 0))
+        sample = load_rows(self.datasets[part], index - (self._ends[part - 1] if part else 0))
+        return None if sample is None else self._numbered(sample, part)
+
+    def _numbered(self, sample: Sample, part: int) -> Sample:
+        member = self.members[part]
+        return sample if member is None else replace(sample, meta=replace(sample.meta, member=member))
 
 
 class RepeatDataset:
@@ -150,14 +162,14 @@ class MultiImageMixDataset:
 
 
 class SubsetDataset:
-    """At most `most` samples of a data set, evenly spread over it."""
+    """At most `most` samples of a data set, evenly spread over it, or else its first ones."""
 
-    def __init__(self, dataset: Dataset, *, most: int) -> None:
+    def __init__(self, dataset: Dataset, *, most: int, evenly: bool = True) -> None:
         if most < 1:
             raise ValueError(f"SubsetDataset: most must be at least 1, got {most}")
         count = min(most, len(dataset))
         self.dataset = dataset
-        self.indices = tuple(len(dataset) * i // count for i in range(count))
+        self.indices = tuple(len(dataset) * i // count if evenly else i for i in range(count))
         self.classes = tuple(dataset.classes)
         self.palette = tuple(dataset.palette)
         self.ignore_index = dataset.ignore_index

@@ -166,16 +166,20 @@ class CutMix:
     The rectangle has the proportions of the image, a share 1 - r of its area, where r is drawn from Beta(alpha, alpha),
     and a random middle; what reaches beyond the image is cut off.
 
-    prob: chance of doing it. alpha: of the distribution; with 1, all shares are as likely.
+    prob: chance of doing it. alpha: of the distribution; with 1, all shares are as likely. sides: instead, each side of
+    the rectangle is drawn by itself, between these shares of the image's, and it lies in the image as a whole.
     """
 
     others: ClassVar[int] = 1
 
     prob: float = 0.5
     alpha: float = 1.0
+    sides: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         check_chance("CutMix", prob=self.prob)
+        if self.sides is not None and not (len(self.sides) == 2 and 0 <= self.sides[0] <= self.sides[1] <= 1):
+            raise ValueError(f"CutMix: sides must be two shares of a side, the smaller first, got {self.sides!r}")
         if not self.alpha > 0:
             raise ValueError(f"CutMix: alpha must be above 0, got {self.alpha!r}")
 
@@ -191,7 +195,11 @@ class CutMix:
         check_alike("CutMix", [sample, others[0]])
         other = _overlap(sample, others[0])
         height, width = other.image.shape[:2]
-        return _covered(_unpadded(sample), other, random_rectangle((height, width), self.alpha, rng), (0, 0))
+        if self.sides is None:
+            mask = random_rectangle((height, width), self.alpha, rng)
+        else:
+            mask = _rectangle_inside((height, width), self.sides, rng)
+        return _covered(_unpadded(sample), other, mask, (0, 0))
 
 
 def random_rectangle(size: Size, alpha: float, rng: np.random.Generator) -> Mask:
@@ -202,6 +210,18 @@ def random_rectangle(size: Size, alpha: float, rng: np.random.Generator) -> Mask
         middle, length = rng.uniform(0, side), side * share**0.5
         ends = round(middle - length / 2), round(middle + length / 2)
         place.append(slice(max(ends[0], 0), min(ends[1], side)))
+    mask = np.zeros(size, np.bool_)
+    mask[tuple(place)] = True
+    return mask
+
+
+def _rectangle_inside(size: Size, sides: tuple[float, float], rng: np.random.Generator) -> Mask:
+    """(H, W), true in a rectangle whose sides are drawn between shares of these."""
+    place = []
+    for side in size:
+        length = round(side * rng.uniform(*sides))
+        start = int(rng.integers(side - length + 1))
+        place.append(slice(start, start + length))
     mask = np.zeros(size, np.bool_)
     mask[tuple(place)] = True
     return mask

@@ -74,7 +74,7 @@ class Plateau:
             return math.isfinite(value)
         least = self.spec.args.get("threshold", 1e-4) * (-1 if self._falls else 1)
         relative = self.spec.args.get("threshold_rule", "rel") == "rel"
-        bound = self.best * (1 + least) if relative else self.best + least
+        bound: float = self.best * (1 + least) if relative else self.best + least
         return value < bound if self._falls else value > bound
 
     def state(self) -> dict[str, Any]:

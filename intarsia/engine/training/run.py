@@ -75,7 +75,7 @@ class Run:
     averaged, if the runtime does, beside those that are evaluated and the last.
     early_stop, safeguards: see their classes.
     fit: some training images, evaluated whenever the validation images are. compile: the network, by torch.compile.
-    observers: told of everything, in the first process.
+    observers: told of everything, in the first process. order_seed: of the order of samples, if it is not `seed`.
     meta: what the weights file will say; scores and step are filled in. config_text: written to config.py.
     data, pretrained: facts for run.json about the data and about the weights that the run starts from.
     notes: said at the start. command: the command line. unlabelled: images without labels beside those of `pipeline`.
@@ -109,6 +109,7 @@ class Run:
     compile: bool = False
     observers: Sequence[Observer] = ()
     seed: int = 0
+    order_seed: int | None = None
     runtime: FabricRuntime = field(default_factory=FabricRuntime)
     resume: bool = False
     meta: WeightsMeta = field(default_factory=WeightsMeta)
@@ -186,7 +187,7 @@ class Run:
         if self.features is not None:
             return self.features.batches(
                 batch_size=self.micro_batch_size,
-                seed=self.seed,
+                seed=self.seed if self.order_seed is None else self.order_seed,
                 workers=self.workers if workers is None else workers,
                 start_step=step * self.accumulation_steps,
                 shuffle=self.shuffle,
@@ -204,6 +205,7 @@ class Run:
             rank=self.runtime.rank,
             world_size=self.runtime.world_size,
             pin_memory=self.pin_memory and self.runtime.device.type == "cuda",
+            order_seed=self.order_seed,
             unlabelled=self.unlabelled and replace(self.unlabelled, accumulation_steps=self.accumulation_steps),
         )
 
