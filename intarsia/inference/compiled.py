@@ -62,7 +62,8 @@ class CompiledNetwork:
 
         began = time.perf_counter()
         try:
-            with of_symbols.patch(use_duck_shape=False):  # a square image says nothing of the next one
+            # A square image says nothing of the next one.
+            with of_symbols.patch(use_duck_shape=False):  # type: ignore[attr-defined]
                 found: Tensor = self._call(*inputs)
         except TorchDynamoException as error:
             found = self._plain(*inputs)  # raises by itself where the inputs are at fault
