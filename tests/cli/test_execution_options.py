@@ -18,13 +18,14 @@ from intarsia.inference import compiled, precision
 
 
 @pytest.fixture(autouse=True)
-def without_inductor(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_inductor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Graphs are run as they are, on a processor that is fast in half precision."""
 
     def as_it_is(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
         return graph.forward
 
     torch.compiler.reset()
+    monkeypatch.setenv(compiled.FOLDER, str(tmp_path))
     monkeypatch.setattr(compiled, "make_code", as_it_is)
     monkeypatch.setattr(compiled, "check_compiler", lambda device: None)
     monkeypatch.setattr(precision, "_capabilities", lambda: {"architecture": "x86_64", "avx512_bf16": True})
@@ -38,13 +39,13 @@ def test_predict_notes_its_precision(
     words = ["predict", str(weights), str(photos), "--device", "cpu", "--save", "label", "-o"]
     assert main([*words, str(plain)]) == 0
     assert main([*words, str(half), "--precision", "bf16", "--compile"]) == 0
-    assert "torch.compile: the network, compiled, and kept in" in capsys.readouterr().err
+    assert "torch.compile: the network was compiled, and is kept in" in capsys.readouterr().err
     same = [np.array(Image.open(folder / "a_1.png")) for folder in (plain, half)]
     assert (same[0] == same[1]).mean() > 0.9
-    assert json.loads((half / "intarsia.json").read_text())["options"]["precision"] == "bf16"
-    assert "precision" not in json.loads((plain / "intarsia.json").read_text())["options"]
+    noted = [json.loads((folder / "intarsia.json").read_text())["options"]["precision"] for folder in (plain, half)]
+    assert noted == ["32", "bf16"]
     assert main([*words, str(half), "--skip-existing"]) == 2
-    assert "precision" in capsys.readouterr().err
+    assert "precision: bf16 then, 32 now" in capsys.readouterr().err
 
 
 def test_bench_says_how_it_computes(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
