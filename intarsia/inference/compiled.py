@@ -45,6 +45,7 @@ class CompiledNetwork:
     """
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
+        os.environ.setdefault(FOLDER, str(compiled_folder()))  # before torch looks for one
         check_compiler(device)
         self._network = network
         self._call = torch.compile(network, backend=self._compile, dynamic=True)
@@ -62,7 +63,8 @@ class CompiledNetwork:
 
         began = time.perf_counter()
         try:
-            with of_symbols.patch(use_duck_shape=False):  # a square image says nothing of the next one
+            # A square image says nothing of the next one.
+            with of_symbols.patch(use_duck_shape=False):  # type: ignore[attr-defined]
                 found: Tensor = self._call(*inputs)
         except TorchDynamoException as error:
             found = self._plain(*inputs)  # raises by itself where the inputs are at fault
@@ -107,17 +109,16 @@ class CompiledNetwork:
         elif made:
             read = made.count("read")
             where = os.environ.get(FOLDER, "")
-            what = f"read from {where}" if read == len(made) else f"compiled, and kept in {where}"
+            what = f"was read from {where}" if read == len(made) else f"was compiled, and is kept in {where}"
             if 0 < read < len(made):
-                what = f"{len(made) - read} compiled, {read} read from {where}"
-            say(f"torch.compile: the network, {what}; the first image took {seconds:.1f} s")
+                what = f"was compiled, of {len(made)} graphs {read} were read from {where}"
+            say(f"torch.compile: the network {what}; its first image took {seconds:.1f} s")
 
 
 def make_code(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
     """Inductor's code for a graph of torch.fx, from its cache where it has made it before."""
     from torch._inductor.compile_fx import compile_fx
 
-    os.environ.setdefault(FOLDER, str(compiled_folder()))
     code: Callable[..., Any] = compile_fx(graph, inputs)  # type: ignore[assignment]
     return code
 

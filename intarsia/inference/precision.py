@@ -18,7 +18,7 @@ from intarsia.terminal import Notice
 AUTOCAST: dict[str, torch.dtype | None] = {"32": None, "16": torch.float16, "bf16": torch.bfloat16}
 """What `--precision` says -> the type that autocast computes in; None: it does not."""
 
-INSTRUCTIONS = {
+INSTRUCTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "x86_64": {"bf16": ("avx512_bf16", "amx_bf16"), "16": ("avx512_fp16", "amx_fp16")},
     "aarch64": {"bf16": ("bf16", "sve_bf16"), "16": ("fp16_arith",)},
 }

@@ -111,7 +111,7 @@ def evaluate_model(request: EvaluationRequest) -> Report | None:
     if request.split == "test" and request.data is None and request.metrics is None and model.spec.submission:
         write_submission(model, request)
         return None
-    scoring = _Scoring.of(model, request)
+    scoring = _Scoring.of(model, request, computes=not names)
     model, pipeline, metric, gallery = scoring.model, scoring.pipeline, scoring.metric, scoring.gallery
     _compare_classes(model, pipeline)
     as_usual = (request.data, request.roi, request.metrics, request.empty_images, request.threshold)
@@ -160,8 +160,8 @@ class _Scoring:
     gallery: Gallery | None
 
     @classmethod
-    def of(cls, model: OpenModel, request: EvaluationRequest) -> _Scoring:
-        """That of an opened model. Raises ValueError where the data do not fit it."""
+    def of(cls, model: OpenModel, request: EvaluationRequest, *, computes: bool = True) -> _Scoring:
+        """That of an opened model. Raises ValueError where the data do not fit it. computes: see `predictor`."""
         pipeline = within(labelled_images(model, request.data, request.split), request.roi)
         dataset = pipeline.dataset
         check_dataset(model.spec, dataset)
@@ -169,7 +169,8 @@ class _Scoring:
             model, slide=request.slide, blend=request.blend, augment=request.augment, threshold=request.threshold
         )
         model = with_scores(model, metrics=request.metrics, groups=request.groups, empty_images=request.empty_images)
-        predictor = model.predictor(dataset.classes, dataset.palette, augment=request.augment is not None)
+        augment = request.augment is not None
+        predictor = model.predictor(dataset.classes, dataset.palette, augment=augment, computes=computes)
         gallery = None if request.report is None else gallery_for(model.spec, dataset.classes, request.pictures)
         counted = gallery or build_metric(model.spec, dataset.classes)
         return cls(model, pipeline, predictor, Worst(counted, dataset.ignore_index, request.pictures), gallery)

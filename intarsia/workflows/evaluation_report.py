@@ -358,7 +358,7 @@ def _inference(model: OpenModel, predictor: Predictor) -> dict[str, str]:
         found["threshold"] = f"{spec.foreground_above:.4f}"
     found["device"] = str(predictor.device)
     if parameter is not None:
-        found["precision"] = str(AUTOCAST[predictor.network.precision] or parameter.dtype).removeprefix("torch.")
+        found["precision"] = str(AUTOCAST.get(model.precision) or parameter.dtype).removeprefix("torch.")
     return found
 
 

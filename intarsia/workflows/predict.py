@@ -131,7 +131,7 @@ def predict(request: PredictRequest) -> bool:
         model = with_inputs(model, given.found, others, inputs)
         if request.threshold is None and (note := kept_note(model.spec, model.meta)):
             say(f"note: {note} (--threshold changes it)")
-        predictor = model.predictor(augment=request.augment is not None)
+        predictor = model.predictor(augment=request.augment is not None, computes=not names)
         devices = Devices(names, partial(_predictor_on, request, model.reader)) if names else None
         if model.spec.inference.answer == "depth":
             return predict_depth(_depth_request(request), given, model, predictor, devices=devices, part=part)

@@ -291,7 +291,7 @@ def manifest_with(model: OpenModel, predictor: Predictor, options: Mapping[str, 
     look = {
         "inference": ", ".join(f"{name} {value}" for name, value in views.items()),
         "augment": str(predictor.augmented),
-        **({} if model.precision == "32" else {"precision": model.precision}),
+        "precision": model.precision,
     }
     return Manifest({"weights": model.file.name, "sha256": file_hash(model.file)}, {**look, **options})
 

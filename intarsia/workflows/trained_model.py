@@ -64,16 +64,25 @@ class OpenModel:
     compile: bool = False
 
     def predictor(
-        self, classes: Sequence[str] = (), palette: Sequence[Sequence[int]] = (), *, augment: bool = False
+        self,
+        classes: Sequence[str] = (),
+        palette: Sequence[Sequence[int]] = (),
+        *,
+        augment: bool = False,
+        computes: bool = True,
     ) -> Predictor:
-        """A predictor whose label values have these names; by default those of the weights file."""
+        """A predictor whose label values have these names; by default those of the weights file.
+
+        computes: without, other processes do, on devices of their own, and nothing is compiled or said of this one.
+        """
         outputs = max(self.spec.inference.num_classes, 1)
         names = tuple(classes or self.meta.classes) or tuple(f"class {index}" for index in range(outputs))
         colours = palette or (self.meta.palette if names == self.meta.classes else ()) or distinct_colours(len(names))
         return predictor_for(
             self.spec, self.task,
             classes=names, palette=colours, device=self.device, augment=augment, reader=self.reader,
-            precision=self.precision if self.precision in AUTOCAST else "32", compile=self.compile,
+            precision=self.precision if computes and self.precision in AUTOCAST else "32",
+            compile=self.compile and computes,
         )  # fmt: skip
 
 

@@ -168,8 +168,9 @@ class Made:
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Made:
+def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Made:
     torch.compiler.reset()
+    monkeypatch.setenv(compiled.FOLDER, str(tmp_path))
     found = Made()
     monkeypatch.setattr(compiled, "make_code", found)
     monkeypatch.setattr(compiled, "check_compiler", lambda device: None)
@@ -204,7 +205,7 @@ def test_images_of_any_size_share_a_graph(made: Made, capsys: pytest.CaptureFixt
         for count in (2, 3):
             other.network(torch.zeros(count, 3, 64, 96))
     assert made.graphs == 2
-    assert capsys.readouterr().err.count("torch.compile: the network, compiled, and kept in") == 2
+    assert capsys.readouterr().err.count("torch.compile: the network was compiled, and is kept in") == 2
 
 
 class ByItsHeight(nn.Module):
@@ -232,7 +233,7 @@ def test_graphs_are_bounded(made: Made, capsys: pytest.CaptureFixture[str]) -> N
     assert made.graphs == compiled.MOST
     said = capsys.readouterr().err
     assert said.count("this is the 5th kind of size; such and further ones are not compiled") == 1
-    assert said.count("torch.compile: the network, compiled") == compiled.MOST
+    assert said.count("torch.compile: the network was compiled") == compiled.MOST
 
 
 def test_what_inductor_cannot_do_is_computed_without(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
@@ -282,10 +283,11 @@ def test_an_image_that_does_not_fit_is_no_fault_of_the_compiler(
 
 
 def test_without_a_compiler_it_is_said_what_to_install(
-    make_weights: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    make_weights: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from torch._inductor import config
 
+    monkeypatch.setenv(compiled.FOLDER, str(tmp_path))
     monkeypatch.setattr(config.cpp, "cxx", (None, "no-such-compiler"))
     with pytest.raises(ValueError, match=r"needs a C\+\+ compiler: `apt-get install g\+\+`.*no-such-compiler"):
         intarsia.load(make_weights(), device="cpu", compile=True)
@@ -330,5 +332,5 @@ def test_another_process_reads_what_was_compiled(make_weights: Callable[..., Pat
         )
         said.append([line for line in done.stderr.splitlines() if line.startswith("torch.compile:")])
     (first,), (second,) = said
-    assert f"compiled, and kept in {tmp_path / 'compiled'}" in first
+    assert f"compiled, and is kept in {tmp_path / 'compiled'}" in first
     assert f"read from {tmp_path / 'compiled'}" in second
