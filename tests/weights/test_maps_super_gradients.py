@@ -1,7 +1,7 @@
-"""PP-LiteSeg and STDC of super-gradients, with the logits that its own classes give.
+"""PP-LiteSeg, STDC and RegSeg of super-gradients, with the logits that its own classes give.
 
-Names and sizes are those of super-gradients 3.7.1 (segmentation_models/ppliteseg.py, stdc.py), written down by its
-classes. The logits are their own, in double precision, with the weights of `golden.filling.values`.
+Names and sizes are those of super-gradients 3.7.1 (segmentation_models/ppliteseg.py, stdc.py, regseg.py), written
+down by its classes. The logits are their own, in double precision, with the weights of `golden.filling.values`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,16 @@ from tests.weights.authors import Shapes, batch_norm, conv, under
 
 CLASSES, SIZE = 7, (64, 96)
 LOGITS: dict[str, tuple[float, ...]] = {
+    "regseg": (
+        0.465702108559, -0.753558413411, 0.205703014466, -0.037389420514, -0.878099117542, -0.306824446665,
+        -0.185268501256, -0.204720056875, -0.374483504999, -0.174959079333, 0.25455646752, 0.419739273815,
+        -0.466590093425, -0.126561552134, -0.498881602475, 0.432833504859,
+    ),
+    "regseg-l": (
+        -0.138172070196, -0.154791387269, 0.0576456906017, 0.0053920581888, -0.117516946081, -0.646215555425,
+        0.267531190651, 0.255886835463, 0.216169551486, 0.203149823766, 0.0715725254649, -0.104759544351,
+        -0.761355683055, 0.285012714149, -0.736700009009, -0.134187280088,
+    ),
     "ppliteseg-t": (
         0.0641158917628, -0.250913120663, 0.05655189635, -0.0687103037949, -0.252779051284, 0.148410153929,
         0.174523050001, 0.165683538922, -0.000959801187986, 0.132146005934, 0.0577218692715, 0.0651328943665,
@@ -106,7 +116,52 @@ def stdc_seg(size: str) -> Shapes:
     return found
 
 
+def regseg(widths: tuple[int, ...], counts: tuple[int, int], group: int, head_width: int) -> Shapes:
+    fine, middle, coarse, last = widths
+    low = 8 if head_width == 64 else 16
+
+    def block(number: int, before: int, out: int, dilations: list[int], stride: int) -> Shapes:
+        width = out // len(dilations)
+        dilated = conv(width, group, 3)
+        found = under("0.", layer(out, before, 1)) | under("2.", batch_norm(out))
+        if len(dilations) == 1:
+            found |= under("1.", dilated)
+        else:
+            found |= under("1.convs.0.", dilated) | under("1.convs.1.", dilated)
+        found |= under("4.se_block.", under("1.", conv(before // 4, out, bias=True)))
+        found |= under("4.se_block.", under("3.", conv(out, before // 4, bias=True)))
+        found = under("d_block_path.", found | under("5.", layer(out, out, 1)))
+        if before != out or stride != 1:
+            found |= under("shortcut.shortcut.1.", layer(out, before, 1))
+        return under(f"DBlock_in{before}_out{out}_d{dilations}_gw{group}_s{stride}_se4#{number}.", found)
+
+    def stage(before: int, outs: list[tuple[int, list[int]]]) -> Shapes:
+        found: Shapes = {}
+        for number, (out, dilations) in enumerate(outs):
+            found |= block(number, before, out, dilations, 1 if number else 2)
+            before = out
+        return found
+
+    stem = under("stem.seq.", under("conv.", conv(32, 3, 3, bias=True)), under("bn.", batch_norm(32)))
+    far = [[1], [1], [1, 2], *[[1, 4]] * 4, *[[1, 14]] * 6]
+    stages = (
+        stage(32, [(fine, [1])] * counts[0]),
+        stage(fine, [(middle, [1])] * counts[1]),
+        stage(middle, [*((coarse, dilations) for dilations in far), (last, [1, 14])]),
+    )
+    found = stem
+    for number, one in enumerate(stages):
+        found |= under(f"backbone.stages.{number}.", one)
+    for level, (before, out) in enumerate(((fine, low), (middle, 2 * head_width), (last, 2 * head_width))):
+        found |= under(f"decoder.projections.{level}.", layer(out, before, 1))
+    found |= under("decoder.conv_bn_relu.", layer(head_width, 2 * head_width, 3))
+    found |= under("head.head.0.", layer(head_width, head_width + low, 3))
+    return found | under("head.head.1.", conv(CLASSES, head_width, bias=True))
+
+
 MODELS = {
+    "regseg": regseg((48, 128, 256, 320), (1, 3), 16, 64),
+    "regseg-l": regseg((48, 120, 336, 384), (2, 6), 24, 128),
     "ppliteseg-t": pp_liteseg("t"),
     "ppliteseg-b": pp_liteseg("b"),
     "stdc1": stdc_seg("1"),

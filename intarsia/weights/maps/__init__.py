@@ -17,7 +17,7 @@ the tensors into ours. Names of OpenMMLab are ours already and need no map.
     eomt.py                  EoMT of its authors and of transformers, on DINOv2 and DINOv3
     eomt_config.py           our config of such a model; mask_config.py: what those of mask classifiers share
     paddle.py                PP-LiteSeg of PaddleSeg
-    super_gradients.py       PP-LiteSeg and STDC of super-gradients
+    super_gradients.py       PP-LiteSeg, STDC and RegSeg of super-gradients
     nnunet.py                nnU-Net's networks of two dimensions
     nnunet_plans.py          our config of one, from the plans.json and dataset.json of its results
     folder.py                a folder of the Hugging Face Hub: its model, preprocessing, classes and tensors

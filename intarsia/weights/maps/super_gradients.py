@@ -1,8 +1,9 @@
-"""PP-LiteSeg and STDC of super-gradients (Deci-AI, 3.7), as its classes name their tensors.
+"""PP-LiteSeg, STDC and RegSeg of super-gradients (Deci-AI, 3.7), as its classes name their tensors.
 
 Each convolution and its norm are a `seq`; classifiers have no biases. Heads for training alone are others than ours and
 are left out. Its PP-LiteSeg projects the levels in the encoder, and what it calls attention is the share of the coarse
-map, where ours is that of the fine one: the same with the last norm negated and the four inputs in another order.
+map, where ours is that of the fine one: the same with the last norm negated and the four inputs in another order. Its
+RegSeg names blocks by their arguments, and its first convolution has biases, which are taken from the norm's means.
 """
 
 from __future__ import annotations
@@ -123,6 +124,64 @@ def _stdc(size: int, blocks: tuple[int, int, int]) -> KeyMap:
     )
 
 
+# --- RegSeg -------------------------------------------------------------------------------------------------------
+
+
+def _without_bias(stacked: Tensor) -> Tensor:
+    """A norm's mean (C,) and the bias (C,) of the convolution before it, stacked: the mean without the bias."""
+    mean, bias = stacked.chunk(2)
+    return mean - bias
+
+
+_BLOCK: Names = {
+    "d_block_path.0.seq.conv.*": "conv1.*",
+    "d_block_path.0.seq.bn.*": "bn1.*",
+    "d_block_path.1.*": "conv2.*",
+    "d_block_path.2.*": "bn2.*",
+    "d_block_path.4.se_block.1.*": "se.conv1.*",
+    "d_block_path.4.se_block.3.*": "se.conv2.*",
+    "d_block_path.5.seq.conv.*": "conv3.*",
+    "d_block_path.5.seq.bn.*": "bn3.*",
+    "shortcut.shortcut.1.seq.*": "shortcut.*",
+}
+
+
+def _regseg(kind: str, first: str, signature: str) -> KeyMap:
+    """first: what the blocks of the first stage are called here."""
+    block = "DBlock_[^#]+#{block}."
+    stem: Names = {
+        **{f"seq.bn.{part}": f"bn.{part}" for part in ("weight", "bias", "running_var", "num_batches_tracked")},
+        "seq.conv.weight": "conv.weight",
+        ("seq.bn.running_mean", "seq.conv.bias"): ("bn.running_mean", _without_bias),
+    }
+    return KeyMap(
+        f"{kind} of super-gradients",
+        ("stem.seq.conv.weight", "decoder.projections.2.seq.conv.weight", signature),
+        (
+            *rules("stem.", "backbone.stem.", stem),
+            *rules(f"backbone.stages.0.{block}", f"backbone.body.{first}", _BLOCK),
+            *rules(f"backbone.stages.1.{block}", "backbone.body.stage8.{block}.", _BLOCK),
+            *rules(f"backbone.stages.2.{block}", "backbone.body.stage16.{block}.", _BLOCK),
+            *(
+                rule
+                for level, name in enumerate(("head4", "head8", "head16"))
+                for rule in _layer(f"decoder.projections.{level}", f"decode_head.{name}")
+            ),
+            *_layer("decoder.conv_bn_relu", "decode_head.conv8"),
+            *_layer("head.head.0", "decode_head.conv4"),
+            *rules("head.head.", "decode_head.", {"1.*": "conv_seg.*"}),
+        ),
+        settings=("model.decode_head.fusion_align_corners=True",),
+    )
+
+
 _T, _B = (2, 2, 2), (4, 5, 3)
-MAPS = (_pp_liteseg("B", _B), _pp_liteseg("T", _T), _stdc(2, _B), _stdc(1, _T))
+MAPS = (
+    _pp_liteseg("B", _B),
+    _pp_liteseg("T", _T),
+    _stdc(2, _B),
+    _stdc(1, _T),
+    _regseg("RegSeg53", "stage4.{block}.", "backbone.stages.0.DBlock_[^#]+#1.d_block_path.1.weight"),
+    _regseg("RegSeg48", "stage4.", "backbone.stages.0.DBlock_[^#]+#0.d_block_path.1.weight"),
+)
 """The deeper ones first, whose layers are those of the others and more."""
