@@ -8,6 +8,7 @@ deviation are of what lies inside of that, with its holes filled, and what is ou
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -75,6 +76,18 @@ def content_of(path: str | Path) -> Box | None:
     )
     is_in = first <= plane.index(part.index, header.shape[plane.along.axis]) < last
     return top, left, (bottom - top) * is_in, right - left
+
+
+def shown_of(path: str | Path) -> tuple[tuple[int, int], float] | None:
+    """Rows and columns of the box of a slice's volume, and the share of the volume that lies in it; None as above."""
+    found = _volume(path)
+    if found is None:
+        return None
+    file, part = found
+    header, lengths = nifti_header(file), [last - first for first, last in facts_of(file).box]
+    plane = plane_of(cast("Axis", part.axis), header.raw)
+    size = lengths[plane.rows.axis], lengths[plane.columns.axis]
+    return size, math.prod(lengths) / math.prod(header.shape[:3])
 
 
 def inside_of(path: str | Path) -> Bools | None:

@@ -390,11 +390,22 @@ class Predictor:
             return predict_one("image", as_array(image, self.reader), "")
         return Predictions(ImageStream(image, reader=self.reader, pages=pages), predict_one)
 
-    @torch.inference_mode()
+    def predict_sample(self, sample: Sample, *, confidence: bool = False) -> Prediction:
+        """A sample of a data set, whose image is as the model expects it, and whose file says where it is from.
+
+        Raises ValueError for an image that does not fit the model.
+        """
+        return self._predict_sample(sample, RequestedFields(confidence=confidence))
+
     def _predict_one(self, name: str, image: npt.NDArray[Any], file: str, wanted: RequestedFields) -> Prediction:
         meta = SampleMeta(name=name, image_path=file, original_size=(image.shape[0], image.shape[1]))
+        return self._predict_sample(Sample(image, meta=meta), wanted)
+
+    @torch.inference_mode()
+    def _predict_sample(self, sample: Sample, wanted: RequestedFields) -> Prediction:
+        image, meta = sample.image, sample.meta
         soundness = Soundness()
-        with memory_errors(name, meta.original_size, self.device, by_windows=self.inference.mode != "whole"):
+        with memory_errors(meta.name, meta.original_size, self.device, by_windows=self.inference.mode != "whole"):
             (views,) = self.logit_maps([Sample(image, meta=meta)], soundness=soundness)
             found = self.decided(views, wanted)
         soundness.warn()
@@ -403,7 +414,7 @@ class Predictor:
             classes=self.classes,
             palette=self.palette,
             image=as_seen(image),
-            name=name,
+            name=meta.name,
             probabilities=_array(found.probabilities),
             confidence=_array(found.confidence),
             entropy=_array(found.entropy),

@@ -114,7 +114,7 @@ class PPLiteSegHead(nn.Module):
         channels: behind each fusion, finest first, and of the convolution that the finest is classified after.
         num_classes: number of logits.
         in_index: the levels read, finest first.
-        aux_channels: of the convolutions that the other fusions are classified after.
+        aux_channels: of the convolutions that the other fusions are classified after; None: they are not.
         context_channels: of the pooling behind the coarsest level.
         pool_scales: cells on each side of the grids of the pooling.
         dropout_ratio: of channels, before the classifier of the finest.
@@ -133,7 +133,7 @@ class PPLiteSegHead(nn.Module):
         channels: Sequence[int] = (32, 64, 128),
         num_classes: int,
         in_index: Sequence[int] = (0, 1, 2),
-        aux_channels: int = 64,
+        aux_channels: int | None = 64,
         context_channels: int = 128,
         pool_scales: Sequence[int] = (1, 2, 4),
         dropout_ratio: float = 0.0,
@@ -160,10 +160,10 @@ class PPLiteSegHead(nn.Module):
             AttentionFusion(fine, coarse, out, norm=norm, activation=activation, align_corners=align_corners)
             for fine, coarse, out in zip(self.in_channels, (*channels[1:], context_channels), channels, strict=True)
         )
-        hidden = (channels[0], *(aux_channels for _ in channels[1:]))
+        hidden = (channels[0], *(() if aux_channels is None else (aux_channels for _ in channels[1:])))
         self.seg_heads = nn.ModuleList(
             ConvNormAct(width, inner, 3, padding=1, norm=norm, activation=activation)
-            for width, inner in zip(channels, hidden, strict=True)
+            for width, inner in zip(channels, hidden, strict=aux_channels is not None)
         )
         self.aux_cls_seg = nn.ModuleList(pixel_classifier(inner, num_classes) for inner in hidden[1:])
 
@@ -175,7 +175,8 @@ class PPLiteSegHead(nn.Module):
         """The logits as "", and those of the coarser fusions as "aux_1", "aux_2" ...; (N, K, h, w) each."""
         finest, *coarser = self._fused(features)
         outputs: dict[str, HeadOutput] = {"": self._classified(finest)}
-        for i, (x, conv, classify) in enumerate(zip(coarser, self.seg_heads[1:], self.aux_cls_seg, strict=True)):
+        # Fewer of them where the coarser ones are not classified.
+        for i, (x, conv, classify) in enumerate(zip(coarser, self.seg_heads[1:], self.aux_cls_seg, strict=False)):
             outputs[f"aux_{i + 1}"] = classify(conv(x))
         return outputs
 

@@ -228,7 +228,8 @@ class RegSegHead(nn.Module):
         in_index: the levels read, finest first.
         dropout_ratio: of channels, before the classifier.
         norm: behind each convolution.
-        align_corners: how maps are resized here, and logits by those who consume them.
+        align_corners: how logits are resized by those who consume them.
+        fusion_align_corners: how maps are resized here; None: as logits are.
 
     Layers start as torch's do, as the authors leave them.
 
@@ -246,6 +247,7 @@ class RegSegHead(nn.Module):
         dropout_ratio: float = 0.0,
         norm: Norm = BN,
         align_corners: bool = False,
+        fusion_align_corners: bool | None = None,
     ) -> None:
         super().__init__()
         self.in_index, self.in_channels = paired_levels("RegSegHead", in_index, in_channels)
@@ -253,6 +255,7 @@ class RegSegHead(nn.Module):
             raise ValueError(f"RegSegHead reads three levels, finest first; got in_channels={self.in_channels}")
         self.num_classes = num_classes
         self.align_corners = align_corners
+        self.fusion_align_corners = align_corners if fusion_align_corners is None else fusion_align_corners
         fine, middle, coarse = self.in_channels
         self.head16 = ConvBnAct(coarse, 2 * channels, 1, norm=norm)
         self.head8 = ConvBnAct(middle, 2 * channels, 1, norm=norm)
@@ -272,4 +275,4 @@ class RegSegHead(nn.Module):
         return logits
 
     def _resized(self, x: Tensor, like: Tensor) -> Tensor:
-        return resize(x, like.shape[2:], align_corners=self.align_corners)
+        return resize(x, like.shape[2:], align_corners=self.fusion_align_corners)

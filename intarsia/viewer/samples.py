@@ -154,9 +154,9 @@ class Collection:
 
         def make() -> bytes:
             asked = self.runs[run]
-            image = asked.dataset.load(index).image
+            sample = asked.dataset.load(index)
             with self._predicting.taken():
-                found = asked.predictor.predict(image, confidence=True)
+                found = asked.predictor.predict_sample(sample, confidence=True)
             assert found.confidence is not None
             sure: Confidence = np.asarray(np.nan_to_num(found.confidence.astype(np.float32)).clip(0, 1) * 255 + 0.5)
             return gzip.compress(pack(found.label, self.values, sure.astype(np.uint8)), 1)

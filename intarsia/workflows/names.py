@@ -124,6 +124,7 @@ def config_of(source: About, config: str | None) -> Config:
 def _with_classes_of(source: About, recipe: str) -> Config:
     """The network of a recipe for own data; images of colours, normalised as on ImageNet."""
     from intarsia.weights.class_count import count_logits
+    from intarsia.weights.maps import recognise
 
     count = count_logits({name: tensor.shape for name, tensor in source.tensors.items()})
     if count is None or count < 1:
@@ -132,7 +133,9 @@ def _with_classes_of(source: About, recipe: str) -> Config:
             "published recipe or a config: --config FILE"
         )
     values = {"default_scope": "mmseg", "model": recipes.network(recipe, num_classes=count)}
-    return with_values_of_trunks(Config.from_values(values, file=f"recipe {recipe}"))
+    config = with_values_of_trunks(Config.from_values(values, file=f"recipe {recipe}"))
+    library = recognise(source.tensors)
+    return config if library is None or not library.settings else config.override(library.settings)
 
 
 def inspect_data(path: Path, *, multi_label: bool | None = None) -> Findings:

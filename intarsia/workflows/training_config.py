@@ -11,7 +11,7 @@ from intarsia.contracts import PathLike
 from intarsia.distributed.launchers import is_first, process_count
 from intarsia.io.cores import available_cores
 from intarsia.terminal import say
-from intarsia.workflows import plan_nnunet
+from intarsia.workflows import nnunet_volumes, plan_nnunet
 from intarsia.workflows.adjust import TrainingOptions
 from intarsia.workflows.run_options import GivenNetwork
 
@@ -119,15 +119,17 @@ def prepare_data(request: TrainingRequest, file: Path) -> None:
     description, findings = usable_data(request.data)
     if description.shares is None:
         description = replace(description, shares=findings.shares() or None)
+    file.parent.mkdir(parents=True, exist_ok=True)
     if plan_nnunet.is_planned(request.name):
-        description = plan_nnunet.normalised(description)
+        volumes = nnunet_volumes.look_at(description) if "train" in description.splits else None
+        nnunet_volumes.keep(volumes, file.parent)
+        description = plan_nnunet.normalised(description, volumes, proposed=not request.data.is_file())
     _tell(description, findings)
     if request.fold is not None:
         from intarsia.workflows.folds import fold_of_run
 
         description, note = fold_of_run(description, request.fold, request.by, file.parent)
         say_first(note)
-    file.parent.mkdir(parents=True, exist_ok=True)
     write_description(description, file)
 
 
@@ -267,10 +269,12 @@ def _own_config(request: TrainingRequest, data: OwnData, devices: int) -> Config
     amount = Amount.of(images, data.image_size, asked.crop or crop, taken)
     is_open = asked.duration is None and not plan_nnunet.is_planned(request.name)
     steps = amount.steps if is_open and has("steps", request.plain) else amount.plain_steps
-    planned = None
+    planned, volumes = None, nnunet_volumes.kept(data.file.parent) if plan_nnunet.is_planned(request.name) else None
+    size = data.image_size if volumes is None else volumes.size
     if plan_nnunet.is_planned(request.name):
         planned = plan_nnunet.plan(
-            request.name, image_size=data.image_size, images=images, patch=asked.crop,
+            request.name, image_size=size, images=images, patch=asked.crop,
+            spacing=(1.0, 1.0) if volumes is None else volumes.spacing,
             num_logits=description.num_classes + description.multi_label,  # it counts labels, the background, too
         )  # fmt: skip
         batch, crop, steps = planned.batch, planned.topology.patch, planned.steps
@@ -296,9 +300,9 @@ def _own_config(request: TrainingRequest, data: OwnData, devices: int) -> Config
         values["model"] = network_section(values["model"], request.network, description)
     config = Config.from_values(values, file=f"recipe {request.name}")
     if planned is not None:
-        for line in plan_nnunet.lines_of(planned, description, image_size=data.image_size, images=images):
+        for line in plan_nnunet.lines_of(planned, description, image_size=size, images=images, volumes=volumes):
             say_first(line)
-        config = config.override(plan_nnunet.settings_of(planned, config, description))
+        config = config.override(plan_nnunet.settings_of(planned, config, description, volumes))
     choices = choose(
         config, description, plain=request.plain, given=request.settings, rare_every=request.rare_every,
         amount=amount if is_open else None,

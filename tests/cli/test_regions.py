@@ -153,7 +153,7 @@ def test_regions_are_trained_and_written_in_their_order(tmp_path: Path) -> None:
     assert [(loss["type"], loss.get("use_sigmoid")) for loss in losses] == [
         ("CrossEntropyLoss", True), ("BatchDiceLoss", None),
     ]  # fmt: skip
-    patch = meta.config["train_dataloader"]["dataset"]["pipeline"][2]
+    patch = meta.config["train_dataloader"]["dataset"]["pipeline"][3]
     assert (patch["foreground"], patch["sets"]) == ([0, 1, 2], True)
     assert main(["predict", str(run), str(data / "imagesTr"), "-o", str(out), "--device", "cpu"]) == 0
     written = np.asarray(nib.load(out / "case1_0000.nii.gz").dataobj)

@@ -90,8 +90,8 @@ def test_an_image_is_read_once_and_its_prediction_made_once(data: Path) -> None:
     dataset = Counting(read_description(data).dataset("train"))
     asked: list[int] = []
     model = predictor()
-    real = model.predict
-    model.predict = lambda *a, **k: asked.append(1) or real(*a, **k)  # type: ignore[method-assign, assignment, func-returns-value]
+    real = model.predict_sample
+    model.predict_sample = lambda *a, **k: asked.append(1) or real(*a, **k)  # type: ignore[method-assign, assignment, func-returns-value]
     collection = Collection(dataset, [Run("a", model, dataset)])
     threads = [threading.Thread(target=collection.prediction_map, args=(0, 2)) for _ in range(4)]
     for thread in threads:

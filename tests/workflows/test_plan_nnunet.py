@@ -103,7 +103,7 @@ def test_the_plan_stands_in_the_config(
     assert spec.model.args["backbone"].args["strides"] == expected.topology.strides
     inference = spec.inference
     assert (inference.mode, inference.crop_size, inference.stride, inference.blend) == (
-        "slide", (40, 48), (20, 24), "gaussian"
+        "slide_even", (40, 48), (20, 24), "gaussian"
     )  # fmt: skip
     optimizer = spec.optim.optimizer
     assert optimizer.type == "SGD"

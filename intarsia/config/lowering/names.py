@@ -157,9 +157,10 @@ PREFIXES = {"img_path": "images", "seg_map_path": "labels", "img_path2": "images
 
 GEOMETRY = frozenset({
     "Albu", "BioMedical3DPad", "BioMedical3DRandomCrop", "BioMedical3DRandomFlip", "ClassMix", "CopyPaste", "CutMix",
-    "ElasticTransform", "GridDistortion", "Pad", "RandAugment", "RandomAffine", "RandomChoiceResize", "RandomCrop",
-    "RandomFlip", "RandomMosaic", "RandomPerspective", "RandomResize", "RandomRotFlip", "RandomRotate", "RandomScale",
-    "Resize", "ResizeShortestEdge", "ResizeToMultiple", "SegRescale",
+    "ElasticTransform", "GridDistortion", "Pad", "PadAround", "RandAugment", "RandomAffine", "RandomChoiceResize",
+    "RandomCrop", "RandomFlip", "RandomMosaic", "RandomPatch", "RandomPerspective", "RandomResize", "RandomRotFlip",
+    "RandomRotate", "RandomScale", "ResampleToSpacing", "Resize", "ResizeShortestEdge", "ResizeToMultiple",
+    "SegRescale",
 })  # fmt: skip
 """Transforms that move pixels: labels loaded after one of them keep the size of their file."""
 

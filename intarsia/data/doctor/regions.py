@@ -45,7 +45,7 @@ def with_regions(root: Path, description: DataDescription, layout: Layout, *, wi
         f"{FILE} has regions: the label values {', '.join(map(str, values))} belong to several of the classes "
         f"{', '.join(classes)}; read as several labels per pixel (`regions`, `region_order`)"
     )
-    return LabelSets(described, (*description.notes, note))
+    return LabelSets(described, (*(one for one in description.notes if "names of their own" not in one), note))
 
 
 def _found(root: Path, others: Iterable[str]) -> tuple[tuple[str, ...], Regions] | None:

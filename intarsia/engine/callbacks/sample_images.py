@@ -81,7 +81,7 @@ def paint_one(predictor: Predictor, pipeline: Pipeline, index: int, folder: Path
     if isinstance(predictor, DepthPredictor):
         found: Map = predictor.depth(sample.image, meta=sample.meta)
     else:
-        found = predictor.predict(sample.image).label
+        found = predictor.predict_sample(sample).label
     image_name = sample.meta.name.replace("/", "_") or f"{index:05d}"
     file = folder / f"{name.format(name=image_name)}.jpg"
     paint(pipeline, index, found, *predictor.shown_values, file)

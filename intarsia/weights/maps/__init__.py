@@ -17,6 +17,7 @@ the tensors into ours. Names of OpenMMLab are ours already and need no map.
     eomt.py                  EoMT of its authors and of transformers, on DINOv2 and DINOv3
     eomt_config.py           our config of such a model; mask_config.py: what those of mask classifiers share
     paddle.py                PP-LiteSeg of PaddleSeg
+    super_gradients.py       PP-LiteSeg, STDC and RegSeg of super-gradients
     nnunet.py                nnU-Net's networks of two dimensions
     nnunet_plans.py          our config of one, from the plans.json and dataset.json of its results
     folder.py                a folder of the Hugging Face Hub: its model, preprocessing, classes and tensors
@@ -35,6 +36,7 @@ from intarsia.weights.maps.nnunet import MAPS as NNUNET
 from intarsia.weights.maps.paddle import MAPS as PADDLE
 from intarsia.weights.maps.rules import KeyMap
 from intarsia.weights.maps.smp import MAPS as SMP
+from intarsia.weights.maps.super_gradients import MAPS as SUPER_GRADIENTS
 from intarsia.weights.maps.timm import MAPS as TIMM
 from intarsia.weights.maps.torchvision import MAPS as TORCHVISION
 from intarsia.weights.maps.transformers import MAPS as TRANSFORMERS
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAPS: tuple[KeyMap, ...] = (
-    *TRANSFORMERS, *EOMT, *NNUNET, *EFFICIENTVIT, *PADDLE, *SMP, *TORCHVISION, *TIMM, *BACKBONES,
+    *TRANSFORMERS, *EOMT, *NNUNET, *EFFICIENTVIT, *PADDLE, *SUPER_GRADIENTS, *SMP, *TORCHVISION, *TIMM, *BACKBONES,
 )  # fmt: skip
 
 

@@ -63,6 +63,7 @@ class KeyMap:
 
     name: for messages. signature: patterns that must all occur for a file to be of this kind.
     unused: patterns of what has no place here: classifiers of images, buffers that follow from the architecture.
+    settings: changes to the config of a recipe for own data that is named for such a file.
     base: what becomes of a backbone that such files do not hold: theirs are differences to it ("added"), or they have
     none ("taken"); "" where they hold it.
     """
@@ -71,6 +72,7 @@ class KeyMap:
     signature: tuple[str, ...]
     rules: tuple[KeyRule, ...]
     unused: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
     base: Literal["", "added", "taken"] = ""
 
     @cached_property
