@@ -74,18 +74,25 @@ def sizes_left_open() -> Iterator[None]:
     """
     from torch.fx.experimental import _config
     from torch.fx.experimental.sym_node import SymNode
+    from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
     # Which kernel a convolution prefers, and which order, decides no number, and is asked again when the file is run.
     kernel, order = torch._C._select_conv_backend, torch._C._conv_determine_backend_memory_format
     torch._C._select_conv_backend = lambda *_, **__: None  # type: ignore[assignment]
     torch._C._conv_determine_backend_memory_format = lambda *_: None  # type: ignore[assignment]
     # Distances in memory are products of sizes and of max(size, 1), which torch compares without seeing that they are
-    # the same where a size is 1 at least.
+    # the same where a size is 1 at least. It takes sides of images for positive, but bounds them by 0.
     largest = SymNode.sym_max
 
     def sym_max(self: SymNode, other: SymNode) -> SymNode:
-        env = self.shape_env if other.maybe_as_int() == 1 else None
-        return self if env is not None and env.bound_sympy(self.expr).lower >= 1 else largest(self, other)
+        if self.shape_env is None or other.maybe_as_int() != 1:
+            return largest(self, other)
+        known = self.shape_env.var_to_range
+        ranges = {
+            one: ValueRanges(max(known[one].lower, 1), known[one].upper) if one.is_positive else known[one]
+            for one in self.expr.free_symbols
+        }
+        return self if bound_sympy(self.expr, ranges).lower >= 1 else largest(self, other)
 
     SymNode.sym_max = sym_max  # type: ignore[method-assign]
     try:

@@ -77,8 +77,12 @@ def _placed(x: Tensor, middle: int) -> Tensor:
     each begins one earlier than the last, which turns distances into places.
     """
     count, places = x.shape[-2], x.shape[-1]
-    left = count - 1 - middle
-    x = F.pad(x, (left, 2 * count - left - places)).flatten(-2)  # (..., P * 2 P); a negative pad crops
+    if torch.compiler.is_exporting():  # where a pad here is negative, OpenVINO gives something else, and says nothing
+        x = F.pad(x, (count, count))[..., middle + 1 : middle + 1 + 2 * count]
+    else:
+        left = count - 1 - middle
+        x = F.pad(x, (left, 2 * count - left - places))  # a negative pad crops
+    x = x.flatten(-2)  # (..., P * 2 P)
     x = x[..., count - 1 : count - 1 + count * (2 * count - 1)]
     rows: Tensor = x.unflatten(-1, (count, 2 * count - 1))
     return rows[..., :count]

@@ -11,15 +11,17 @@ import torch
 from made import Network, image
 from torch import Tensor
 
-from intarsia.backbones.swin import ShiftedWindows, WindowAttention
+from intarsia.backbones.swin import ShiftedWindows, SwinTransformer, WindowAttention
 from intarsia.export.contract import Contract
 from intarsia.export.deployable import Deployable
-from intarsia.export.program import exported
+from intarsia.export.program import exported, sizes_left_open
 from intarsia.layers.adaptive_pooling import AdaptiveAvgPool
 from intarsia.layers.levels import resize
 from intarsia.layers.norm import Norm
 from intarsia.layers.patch_embed import to_map
 from intarsia.layers.spatial_reduction_attention import SpatialReductionAttention
+from intarsia.methods.upernet import UPerHead
+from intarsia.models.encoder_decoder import EncoderDecoder
 
 
 class Windowed(Network):
@@ -61,6 +63,25 @@ def test_a_graph_for_torch_takes_maps_of_one_window(make: Any) -> None:
             assert len(expected.argmax(1).unique()) > 1 or min(size) < 10
             assert torch.equal(found.argmax(1), expected.argmax(1)), (size, batch)
             torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
+
+
+def test_a_graph_for_torch_takes_maps_of_one_cell(make: Any) -> None:
+    """Of which the distance between two rows is that between two cells: torch wrote that no image has such."""
+    made = make()
+    torch.manual_seed(3)
+    backbone = SwinTransformer(
+        embed_dims=8, depths=(1, 1), num_heads=(1, 2), strides=(4, 2), out_indices=(0, 1), window_size=3
+    )
+    head = UPerHead(in_channels=(8, 16), in_index=(0, 1), channels=4, num_classes=3, pool_scales=(1, 2))
+    made.task.model = EncoderDecoder(backbone=backbone, decode_head=head)
+    module = Deployable(made.task, made.inference, Contract("logits", "NHWC", 3)).eval()
+    with sizes_left_open():
+        run = exported(module).module()
+    for size in [(1, 1), (1, 37), (41, 3), (61, 83)]:
+        pixels = torch.from_numpy(image(size))[None]
+        with torch.no_grad():
+            (expected,), (found,) = module(pixels), run(pixels)
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("cells", [1, 2, 3])

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from intarsia.export.formats.onnx import OPSET
+from intarsia.export.program import quiet
 from intarsia.layers.levels import resize
 from intarsia.methods.psanet import PSAHead, collected, distributed, enlarged, shrunk
 
@@ -38,6 +40,29 @@ def test_attention_lies_where_the_mask_says(mask_size: tuple[int, int], size: tu
     collect, distribute = written_out(relative, mask_size)
     assert collected(relative, mask_size).equal(collect)
     assert distributed(relative, mask_size).equal(distribute)
+
+
+@pytest.mark.parametrize("written", [collected, distributed])
+def test_masks_larger_than_the_map_are_right_in_openvino(written: Any) -> None:
+    """It gave the answer to the image before, or none, for a map of fewer cells than half the mask's."""
+    openvino = pytest.importorskip("openvino")
+    pytest.importorskip("onnxscript")
+
+    class Written(torch.nn.Module):
+        def forward(self, relative: Tensor) -> Tensor:
+            found: Tensor = written(relative, (6, 9))
+            return found
+
+    shape = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    with quiet():
+        graph = torch.export.export(Written(), (torch.randn(2, 54, 9, 11),), dynamic_shapes={"relative": shape})
+        program = torch.onnx.export(graph, (), dynamo=True, opset_version=OPSET, verbose=False)
+    assert program is not None
+    model = openvino.Core().read_model(program.model_proto.SerializeToString())
+    run = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1})
+    for batch, *size in ((2, 9, 11), (1, 4, 4), (1, 2, 7), (3, 7, 2), (1, 1, 1)):
+        relative = torch.randn(batch, 54, *size)
+        assert torch.from_numpy(run(relative.numpy(), share_outputs=False)[0]).equal(written(relative, (6, 9))), size
 
 
 @pytest.mark.parametrize(

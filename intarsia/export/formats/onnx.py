@@ -194,6 +194,11 @@ def _session(path: Path, device: str, threads: int | None) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=[wanted])
     except Exception as error:
+        if "External" in str(error):
+            beside = weights_of(path).name
+            raise ValueError(
+                f"{path}: its weights, in {beside} beside it, are missing or damaged: copy both files ({_last(error)})"
+            ) from error
         raise ValueError(f"{path} is no ONNX file that onnxruntime reads: {_last(error)}") from error
 
 

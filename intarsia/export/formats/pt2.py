@@ -92,17 +92,22 @@ class PT2Runtime:
     def __init__(self, path: Path, device: str) -> None:
         import torch
 
-        from intarsia.export.program import quiet
+        from intarsia.export.program import quiet, reason_of
 
         self.meta = read_meta(path)
         self._path, self._device = path, device
         self._lock = threading.Lock()  # compiled code has buffers of its own
-        with quiet(), zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path) as archive:
             is_compiled = any("/aotinductor/" in name for name in archive.namelist())
-            if is_compiled:
-                self._call: Any = torch._inductor.aoti_load_package(str(path))
-            else:
-                self._call = torch.export.load(path).module().to(device)
+        try:
+            with quiet():
+                if is_compiled:
+                    self._call: Any = torch._inductor.aoti_load_package(str(path))
+                else:
+                    self._call = torch.export.load(path).module().to(device)
+        except Exception as error:  # what its many parts raise, for archives of others and of other machines, too
+            what = "compiled for this machine" if is_compiled else f"that torch {torch.__version__} reads"
+            raise ValueError(f"{path} is no archive {what}: {reason_of(error)}") from error
 
     def run(self, image: npt.NDArray[Any], size: Size | None = None) -> dict[str, npt.NDArray[Any]]:
         """See `Runtime`."""
