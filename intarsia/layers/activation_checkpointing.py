@@ -14,6 +14,8 @@ import torch
 import torch.utils.checkpoint
 from torch import nn
 
+from intarsia.layers import pointwise
+
 _WITH_STATISTICS = nn.modules.batchnorm._NormBase
 """What all batch and instance norms of torch are."""
 
@@ -24,12 +26,19 @@ def run_block(block: nn.Module, *inputs: Any, checkpoint: bool) -> Any:
         return block(*inputs)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _frozen_statistics(block)
+        return nullcontext(), _as_before(block, pointwise.as_now())
 
     if torch.compiler.is_compiling():
         # A compiled graph recomputes without repeating side effects, and cannot trace the context managers.
         return torch.utils.checkpoint.checkpoint(block, *inputs, use_reentrant=False)
     return torch.utils.checkpoint.checkpoint(block, *inputs, use_reentrant=False, context_fn=contexts)
+
+
+@contextmanager
+def _as_before(block: nn.Module, kernels: AbstractContextManager[None]) -> Iterator[None]:
+    """The second run, to the bits of the first."""
+    with kernels, _frozen_statistics(block):
+        yield
 
 
 @contextmanager

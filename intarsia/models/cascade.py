@@ -11,6 +11,7 @@ from typing import Protocol, cast
 from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, Head, HeadOutput, Neck
+from intarsia.layers.pointwise import by_onednn
 from intarsia.models.assembly import as_module, check_reader, connected, least_side, levels_of, named, training_outputs
 
 
@@ -68,24 +69,26 @@ class CascadeEncoderDecoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, C, H, W) -> logits (N, K, h, w) of the last decode head, at its own stride."""
-        levels = self._levels(images)
         first, *others = self.decode_head
-        logits = cast("Head", first)(levels)
-        for head in others:
-            logits = cast("RefiningHead", head)(levels, logits)
+        with by_onednn(self, images):
+            levels = self._levels(images)
+            logits = cast("Head", first)(levels)
+            for head in others:
+                logits = cast("RefiningHead", head)(levels, logits)
         return logits
 
     def training_outputs(self, images: Tensor) -> dict[str, HeadOutput]:
         """Normalised images (N, C, H, W) -> logits of every head: "decode_0", "decode_1" ..., then those of `aux`."""
-        levels = self._levels(images)
         outputs: dict[str, HeadOutput] = {}
         previous: tuple[Tensor, ...] = ()
-        for name, head in named("decode", self.decode_head):
-            outputs |= training_outputs(name, head, levels, *previous)
-            logits = outputs.get(name)
-            previous = (logits,) if isinstance(logits, Tensor) else ()
-        for name, head in named("aux", self.auxiliary_head):
-            outputs |= training_outputs(name, head, levels)
+        with by_onednn(self, images):
+            levels = self._levels(images)
+            for name, head in named("decode", self.decode_head):
+                outputs |= training_outputs(name, head, levels, *previous)
+                logits = outputs.get(name)
+                previous = (logits,) if isinstance(logits, Tensor) else ()
+            for name, head in named("aux", self.auxiliary_head):
+                outputs |= training_outputs(name, head, levels)
         return outputs
 
     def _levels(self, images: Tensor) -> tuple[Tensor, ...]:

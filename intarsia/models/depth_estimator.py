@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, Head, HeadOutput, Neck
+from intarsia.layers.pointwise import by_onednn
 from intarsia.models.assembly import as_module, check_reader, connected, least_side, named, training_outputs
 
 
@@ -52,14 +53,16 @@ class DepthEstimator(nn.Module):
 
         class_ids: the kind of scene (N,) of each image, -1 where it is not known; None for none of them known.
         """
-        return self.decode_head(self._levels(images, class_ids))
+        with by_onednn(self, images):
+            return self.decode_head(self._levels(images, class_ids))
 
     def training_outputs(self, images: Tensor, class_ids: Tensor | None = None) -> dict[str, HeadOutput]:
         """The same -> depths of every head: "decode", then "aux", or "aux_0", "aux_1" ..."""
-        levels = self._levels(images, class_ids)
         outputs: dict[str, HeadOutput] = {}
-        for name, head in [("decode", self.decode_head), *named("aux", self.auxiliary_head)]:
-            outputs |= training_outputs(name, head, levels)
+        with by_onednn(self, images):
+            levels = self._levels(images, class_ids)
+            for name, head in [("decode", self.decode_head), *named("aux", self.auxiliary_head)]:
+                outputs |= training_outputs(name, head, levels)
         return outputs
 
     def _levels(self, images: Tensor, class_ids: Tensor | None) -> Sequence[Tensor]:

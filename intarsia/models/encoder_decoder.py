@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, Head, HeadOutput, Neck
+from intarsia.layers.pointwise import by_onednn
 from intarsia.models.assembly import as_module, check_reader, connected, least_side, levels_of, named, training_outputs
 
 
@@ -51,14 +52,16 @@ class EncoderDecoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, C, H, W) -> logits (N, K, h, w) of the decode head, at its own stride."""
-        return self.decode_head(self._levels(images))
+        with by_onednn(self, images):
+            return self.decode_head(self._levels(images))
 
     def training_outputs(self, images: Tensor) -> dict[str, HeadOutput]:
         """Normalised images (N, C, H, W) -> logits of every head: "decode", then "aux", or "aux_0", "aux_1" ..."""
-        levels = self._levels(images)
         outputs: dict[str, HeadOutput] = {}
-        for name, head in [("decode", self.decode_head), *named("aux", self.auxiliary_head)]:
-            outputs |= training_outputs(name, head, levels)
+        with by_onednn(self, images):
+            levels = self._levels(images)
+            for name, head in [("decode", self.decode_head), *named("aux", self.auxiliary_head)]:
+                outputs |= training_outputs(name, head, levels)
         return outputs
 
     def _levels(self, images: Tensor) -> tuple[Tensor, ...]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, MaskClassificationHead, MaskPredictions, Neck
 from intarsia.layers.levels import resize
+from intarsia.layers.pointwise import by_onednn
 from intarsia.models.assembly import check_reader, connected, least_side, levels_of
 
 BUDGET = 64 * 2**20
@@ -48,7 +49,8 @@ class MaskClassifier(nn.Module):
 
     def queries(self, images: Tensor) -> tuple[MaskPredictions, ...]:
         """Normalised images (N, C, H, W) -> the queries after each layer of the head, the last being the answer."""
-        return self.decode_head(levels_of(images, self.backbone, self.neck))
+        with by_onednn(self, images):
+            return self.decode_head(levels_of(images, self.backbone, self.neck))
 
 
 def class_maps(predictions: MaskPredictions, size: Sequence[int]) -> Tensor:

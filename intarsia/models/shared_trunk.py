@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from intarsia.layers.pointwise import by_onednn
 from intarsia.models.assembly import levels_of
 from intarsia.models.encoder_decoder import EncoderDecoder
 from intarsia.models.mask_classifier import MaskClassifier, class_maps
@@ -45,12 +46,13 @@ class SharedTrunk(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Normalised images (N, C, H, W) -> by the models' names, what each of them gives of these images."""
-        levels = levels_of(images, self.backbone, None)
         found = {}
-        for name, head in self.heads.items():
-            own = self.necks[name](levels) if name in self.necks else levels
-            answer = head(own)
-            found[name] = class_maps(answer[-1], images.shape[2:]) if isinstance(answer, tuple) else answer
+        with by_onednn(self, images):
+            levels = levels_of(images, self.backbone, None)
+            for name, head in self.heads.items():
+                own = self.necks[name](levels) if name in self.necks else levels
+                answer = head(own)
+                found[name] = class_maps(answer[-1], images.shape[2:]) if isinstance(answer, tuple) else answer
         return found
 
 
