@@ -218,3 +218,8 @@ def test_a_metric_of_ones_own_has_its_prefix_taken_away() -> None:
     assert spec.metric is not None
     assert dict(spec.metric.args["metrics"][1].args) == {"size": 3}
     assert spec.metric.args["prefixes"] == (None, "own")
+
+
+def test_an_evaluator_is_none_of_several_metrics() -> None:
+    found = problems(val_evaluator=[IOU, {"type": "Evaluator", "metrics": [IOU]}])
+    assert found[0][:2] == ("val_evaluator.1", "an Evaluator holds metrics and is none of several")

@@ -28,8 +28,8 @@ _KEYS: dict[Path, str] = {
     ("optim_wrapper",): "type optimizer constructor paramwise_cfg clip_grad loss_scale",
     ("default_hooks",): "runtime_info evil checkpoint",
     (): "custom_hooks custom_imports hooks val_evaluator test_evaluator param_scheduler visualizer tta_model "
-    "tta_pipeline model_wrapper_cfg runner_type log_processor data_preprocessor train_cfg val_cfg test_cfg env_cfg "
-    "launcher default_scope load_from resume auto_scale_lr compile sync_bn intarsia model plugins vis_backends "
+    "tta_pipeline model_wrapper_cfg strategy runner_type log_processor data_preprocessor train_cfg val_cfg test_cfg "
+    "env_cfg launcher default_scope load_from resume auto_scale_lr compile sync_bn intarsia model plugins vis_backends "
     "randomness experiment_name work_dir task observers",
 }
 

@@ -25,11 +25,17 @@ def together(streams: Sequence[Stream], path: str) -> tuple[tuple[Component, ...
     Where all have the same, these are the first's. Otherwise those in which they end alike stand once, behind a
     `ByDataset` with the others; a data set whose parts differ among themselves has numbered them, and has None.
     """
+    found: dict[str, int] = {}  # the number of a list, by what it holds
     lists: list[tuple[Component, ...]] = []
     members: list[tuple[Component, int | None]] = []
     for stream in streams:
         own = _lists(stream.transforms)
-        numbers = [_number(lists, transforms) for transforms in own]
+        numbers = []
+        for transforms in own:
+            number = found.setdefault(repr(without_places(transforms)), len(lists))
+            if number == len(lists):
+                lists.append(transforms)
+            numbers.append(number)
         if len(own) == 1:
             members.append((stream.dataset, numbers[0]))
         else:
@@ -48,15 +54,6 @@ def _lists(transforms: tuple[Component, ...]) -> list[tuple[Component, ...]]:
     if not transforms or transforms[0].type != BY_DATASET:
         return [transforms]
     return [(*own, *transforms[1:]) for own in transforms[0].args["pipelines"]]
-
-
-def _number(lists: list[tuple[Component, ...]], transforms: tuple[Component, ...]) -> int:
-    """The place of a list among those found so far, of which it becomes one."""
-    known = [without_places(one) for one in lists]
-    if without_places(transforms) not in known:
-        lists.append(transforms)
-        return len(lists) - 1
-    return known.index(without_places(transforms))
 
 
 def _renumbered(dataset: Component, numbers: Sequence[int]) -> Component:

@@ -95,7 +95,11 @@ def _metrics(context: Context, value: Any, path: str) -> list[_Metric]:
 
 def _metric(context: Context, value: Mapping[str, Any], path: str, *, several: bool) -> _Metric | None:
     """One metric; None where it gives no scores. several: there are others beside it."""
+    context.part()
     name = bare(str(value.get("type")))
+    if name == "Evaluator":
+        context.problem(path, "an Evaluator holds metrics and is none of several", "Put its metrics here")
+        return None
     if name == "DumpResults":
         Fields(context, path, value, name)
         context.note(f"{path}: predictions are written by `intarsia predict WEIGHTS IMAGES -o OUT`")

@@ -62,17 +62,16 @@ def _named(prefix: str | None, score: str) -> str:
 def given_twice(
     metrics: Sequence[Component], prefixes: Sequence[str | None]
 ) -> Iterator[tuple[Component, Component, list[str]]]:
-    """Two metrics of one evaluator that give scores of the same names, and these; as far as they are known."""
-    names = [
-        [_named(prefix, score) for score in _own(metric) or () if (bare(metric.type), score) not in REPEATED]
-        for metric, prefix in zip(metrics, prefixes, strict=True)
-    ]
-    for second in range(1, len(metrics)):
-        for first in range(second):
-            shared = [score for score in names[second] if score in names[first]]
-            if shared:
-                yield metrics[first], metrics[second], shared
-                break
+    """Metrics of one evaluator that give scores of names which one before them gives, that one first, and the names."""
+    owner: dict[str, Component] = {}
+    for metric, prefix in zip(metrics, prefixes, strict=True):
+        own = [score for score in _own(metric) or () if (bare(metric.type), score) not in REPEATED]
+        names = [_named(prefix, score) for score in own]
+        taken = [name for name in names if name in owner]
+        if taken:
+            yield owner[taken[0]], metric, taken
+        for name in names:
+            owner.setdefault(name, metric)
 
 
 def first_score(metric: Component) -> str | None:
