@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from intarsia.label_sets import has
 from intarsia.losses.dice import naive_dice_cost
 
 
@@ -38,7 +37,7 @@ def masks_from_labels(labels: Tensor, *, ignore_index: int) -> TargetMasks:
 def masks_from_sets(labels: Tensor, num_classes: int, *, ignore_index: int) -> TargetMasks:
     """Labels (H, W) of sets (`label_sets`) -> one mask for each class that is there; ignored pixels are in none."""
     of_classes = torch.arange(num_classes, device=labels.device).view(-1, 1, 1)
-    masks = (has(labels.long(), of_classes) == 1) & (labels != ignore_index)  # (K, H, W)
+    masks = ((labels.long() >> of_classes) & 1 == 1) & (labels != ignore_index)  # (K, H, W)
     found = masks.flatten(1).any(dim=1)
     return TargetMasks(of_classes.flatten()[found], masks[found])
 
