@@ -90,10 +90,14 @@ def build_task(spec: RunSpec) -> Task:
         build(spec.model),
         preprocess=Preprocess(spec.preprocess),
         num_classes=spec.inference.num_classes,
-        ignore_index=spec.losses[0].ignore_index if spec.losses else 255,
+        ignore_index=spec.losses[0].ignore_index if spec.losses else _ignored_by(spec.objective),
         **trained,
     )
     return task
+
+
+def _ignored_by(objective: Component | None) -> int:
+    return 255 if objective is None else int(objective.args.get("ignore_index", 255))
 
 
 def head_loss(spec: HeadLossSpec) -> HeadLoss:

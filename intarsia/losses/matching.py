@@ -21,7 +21,7 @@ from intarsia.losses.dice import naive_dice_cost
 
 
 class TargetMasks(NamedTuple):
-    """What is to be found in one image. classes: (T,). masks: (T, H, W) bool, without overlap."""
+    """What is to be found in one image. classes: (T,). masks: (T, H, W) bool, without overlap but of sets."""
 
     classes: Tensor
     masks: Tensor
@@ -32,6 +32,14 @@ def masks_from_labels(labels: Tensor, *, ignore_index: int) -> TargetMasks:
     classes = labels.unique()
     classes = classes[classes != ignore_index]  # (T,)
     return TargetMasks(classes, labels == classes.view(-1, 1, 1))
+
+
+def masks_from_sets(labels: Tensor, num_classes: int, *, ignore_index: int) -> TargetMasks:
+    """Labels (H, W) of sets (`label_sets`) -> one mask for each class that is there; ignored pixels are in none."""
+    of_classes = torch.arange(num_classes, device=labels.device).view(-1, 1, 1)
+    masks = ((labels.long() >> of_classes) & 1 == 1) & (labels != ignore_index)  # (K, H, W)
+    found = masks.flatten(1).any(dim=1)
+    return TargetMasks(of_classes.flatten()[found], masks[found])
 
 
 def class_costs(logits: Tensor, classes: Tensor) -> Tensor:

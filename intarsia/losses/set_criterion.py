@@ -21,12 +21,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.contracts import MaskPredictions
+from intarsia.label_sets import set_count
 from intarsia.layers.distributed import mean_over_processes
 from intarsia.layers.levels import resize
 from intarsia.layers.points import sample_at, uncertain_points
 from intarsia.layers.precision import full_precision, without_autocast
 from intarsia.losses.class_weights import as_buffer, in_precision_of
 from intarsia.losses.dice import naive_dice_cost
+from intarsia.losses.each_class import unknown_sets_message
 from intarsia.losses.focal import focal_cost
 from intarsia.losses.matching import (
     TargetMasks,
@@ -36,6 +38,7 @@ from intarsia.losses.matching import (
     hungarian_match,
     mask_costs,
     masks_from_labels,
+    masks_from_sets,
 )
 from intarsia.losses.reduction import mean_over
 from intarsia.losses.targets import refuse_unknown_labels, unknown_labels
@@ -69,6 +72,8 @@ class SetCriterion(nn.Module):
         ignore_index: label of pixels that are in no mask.
         names: of the three losses.
         layers: names of the layers before the last; "d0", "d1" ... unless given.
+        multi_label: labels are sets of classes (`label_sets`); each class that an image shows is one true mask still,
+            and true masks may cover each other.
 
     Raises ValueError for another number of class weights, or a focal loss at points: it needs answers of yes and no,
     and between pixels a truth is in between.
@@ -93,6 +98,7 @@ class SetCriterion(nn.Module):
         ignore_index: int = 255,
         names: tuple[str, str, str] = ("loss_cls", "loss_mask", "loss_dice"),
         layers: tuple[str, ...] | None = None,
+        multi_label: bool = False,
     ) -> None:
         super().__init__()
         weights = (*[1.0] * num_classes, NO_OBJECT_WEIGHT) if class_weight is None else tuple(class_weight)
@@ -116,6 +122,7 @@ class SetCriterion(nn.Module):
         self.oversample_ratio = oversample_ratio
         self.importance_ratio = importance_ratio
         self.ignore_index = ignore_index
+        self.multi_label = multi_label
         self._class_weight = weights
         self.register_buffer("class_weight", as_buffer(weights), persistent=False)
 
@@ -131,10 +138,7 @@ class SetCriterion(nn.Module):
         layers = [
             MaskPredictions(full_precision(layer.class_logits), full_precision(layer.mask_logits)) for layer in layers
         ]
-        truth = [masks_from_labels(image, ignore_index=self.ignore_index) for image in labels]
-        found = torch.cat([image.classes for image in truth])
-        unknown = unknown_labels(found, self.num_classes, ignore_index=self.ignore_index)
-        refuse_unknown_labels(unknown, found, self.num_classes, ignore_index=self.ignore_index)
+        truth = [self._truth(image) for image in labels]
         pairs = self._match(layers, truth)  # for each image (L, 2, min(Q, T))
         own = layers[0].mask_logits.new_tensor(sum(image.shape[2] for image in pairs))
         count = mean_over_processes(own).clamp(min=1)
@@ -146,6 +150,20 @@ class SetCriterion(nn.Module):
             values = (found_classes, mask.sum() / count, dice.sum() / count)
             losses.append(dict(zip(self.names, values, strict=True)))
         return losses
+
+    def _truth(self, labels: Tensor) -> TargetMasks:
+        """The true masks of labels (H, W). Raises ValueError for labels that are no class, or no set of classes."""
+        if self.multi_label:
+            unknown = unknown_labels(labels, set_count(self.num_classes), ignore_index=self.ignore_index)
+            if unknown.any():
+                raise ValueError(
+                    unknown_sets_message(labels[unknown], self.num_classes, ignore_index=self.ignore_index)
+                )
+            return masks_from_sets(labels, self.num_classes, ignore_index=self.ignore_index)
+        truth = masks_from_labels(labels, ignore_index=self.ignore_index)
+        unknown = unknown_labels(truth.classes, self.num_classes, ignore_index=self.ignore_index)
+        refuse_unknown_labels(unknown, truth.classes, self.num_classes, ignore_index=self.ignore_index)
+        return truth
 
     @torch.no_grad()
     def _match(self, layers: Sequence[MaskPredictions], truth: Sequence[TargetMasks]) -> list[Tensor]:

@@ -19,6 +19,9 @@ from intarsia.models.assembly import check_reader, connected, least_side, levels
 BUDGET = 64 * 2**20
 """Bytes of enlarged masks beyond which they are worked off in strips: 840 MB for 100 masks of 1024 x 2048."""
 
+_LEAST = 1e-4
+"""Amounts nearer to 0 and 1 are that near: their logits would have no bounds."""
+
 torch.fx.wrap("class_maps")  # one step for torch.fx, which cannot follow questions about a size
 
 
@@ -28,11 +31,21 @@ class MaskClassifier(nn.Module):
     Children are named as in published weights: `backbone`, `neck`, `decode_head`. least_size: the smallest side of an
     image, in pixels.
 
+    multi_label: a pixel may have several classes; then the answer is a logit of yes and no for each of them.
+
     Raises ValueError if neck or head expect other levels than they are given.
     """
 
-    def __init__(self, *, backbone: Backbone, decode_head: MaskClassificationHead, neck: Neck | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        decode_head: MaskClassificationHead,
+        neck: Neck | None = None,
+        multi_label: bool = False,
+    ) -> None:
         super().__init__()
+        self.multi_label = multi_label
         self.backbone = backbone
         self.neck = neck
         self.decode_head = decode_head
@@ -43,9 +56,10 @@ class MaskClassifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, C, H, W) -> (N, K, H, W), how much of each class is in each pixel, in 0..Q.
 
-        At the images' own size: `MaskClassificationModel` says why.
+        At the images' own size: `MaskClassificationModel` says why. With `multi_label`, `logits_of_amounts`.
         """
-        return class_maps(self.queries(images)[-1], images.shape[2:])
+        amounts = class_maps(self.queries(images)[-1], images.shape[2:])
+        return logits_of_amounts(amounts) if self.multi_label else amounts
 
     def queries(self, images: Tensor) -> tuple[MaskPredictions, ...]:
         """Normalised images (N, C, H, W) -> the queries after each layer of the head, the last being the answer."""
@@ -68,6 +82,15 @@ def class_maps(predictions: MaskPredictions, size: Sequence[int]) -> Tensor:
         for top, strip in _strips(masks, size):
             found[:, :, top : top + strip.shape[2]] = _summed(shares, strip)
         return found
+
+
+def logits_of_amounts(amounts: Tensor) -> Tensor:
+    """How much of each class is in each pixel (N, K, H, W) -> logits whose sigmoid is that, within 1e-4 of 0 and 1.
+
+    Each class by itself: what several classes have of a pixel need not sum to 1, and several queries that find the same
+    class may have more than 1 of it.
+    """
+    return torch.logit(amounts, eps=_LEAST)
 
 
 def _summed(shares: Tensor, masks: Tensor) -> Tensor:

@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.contracts import Batch, LossTerm, MaskClassificationModel, MaskPredictions, Size
+from intarsia.label_sets import has, set_count
 from intarsia.layers.levels import resize
 from intarsia.layers.precision import full_precision
+from intarsia.losses.each_class import unknown_sets_message
 from intarsia.losses.reduction import mean_over
 from intarsia.losses.targets import is_on_cpu, refuse_unknown_labels, unknown_labels
 from intarsia.tasks.labels import label_problem
@@ -48,7 +51,8 @@ class HasConstants(Protocol):
 class MaskClassification(nn.Module):
     """Children `model` and `preprocess`; the state dict is the model's, under `model.`.
 
-    num_classes: classes that a label can have. ignore_index: what evaluation leaves out.
+    num_classes: classes that a label can have. ignore_index: what evaluation leaves out. multi_label: a pixel may have
+    several classes at once; labels are sets of them (`label_sets`), as model and objective know.
     """
 
     def __init__(
@@ -59,8 +63,10 @@ class MaskClassification(nn.Module):
         objective: SetObjective,
         num_classes: int,
         ignore_index: int,
+        multi_label: bool = False,
     ) -> None:
         super().__init__()
+        self.multi_label = multi_label
         self.model = model
         self.preprocess = preprocess
         self.objective = objective  # a child where it is a module: class weights follow the task to its device
@@ -94,10 +100,19 @@ class MaskClassification(nn.Module):
 
     def label_problem(self, batch: Batch) -> str:
         """What is wrong with the labels of a batch, by the name of the image, or ""; waits for the device."""
-        return label_problem(batch, self.preprocess, num_classes=self.num_classes, ignore_index=self.ignore_index)
+        return label_problem(
+            batch,
+            self.preprocess,
+            num_classes=self.num_classes,
+            ignore_index=self.ignore_index,
+            multi_label=self.multi_label,
+        )
 
     def logits(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
-        """Stored images (N, C, H, W) of unpadded `sizes` -> how much of each class is in each pixel (N, K, H', W')."""
+        """Stored images (N, C, H, W) of unpadded `sizes` -> how much of each class is in each pixel (N, K, H', W').
+
+        With `multi_label` logits, of each class a yes or no.
+        """
         with explained_norms(self.model):
             return self.model(self.preprocess(images, sizes, train=False))
 
@@ -111,12 +126,15 @@ class MaskClassification(nn.Module):
         """What `logits` gave (N, K, H', W') and labels (N, H, W) -> minus the mean log of the true class's share.
 
         The objective of the training is about queries, which evaluation does not keep. A class's share of a pixel is
-        its part of what all classes have there. A scalar; 0 without a labelled pixel.
+        its part of what all classes have there. With `multi_label`, the mean over classes and pixels of the cross
+        entropy of yes and no. A scalar; 0 without a labelled pixel.
 
         Raises ValueError, on the processor, for labels that are no class; on an accelerator the loss is nan then.
         """
         amounts = resize(full_precision(logits), labels.shape[-2:])  # (N, K, H, W)
         labels = labels.long()
+        if self.multi_label:
+            return self._loss_of_sets(amounts, labels)
         unknown = unknown_labels(labels, amounts.shape[1], ignore_index=self.ignore_index)
         if is_on_cpu(labels):
             refuse_unknown_labels(unknown, labels, amounts.shape[1], ignore_index=self.ignore_index)
@@ -125,4 +143,14 @@ class MaskClassification(nn.Module):
         own = amounts.gather(1, labels.where(labelled, 0).unsqueeze(1)).squeeze(1)  # (N, H, W)
         least = torch.finfo(torch.float32).tiny
         loss = amounts.sum(dim=1).clamp(min=least).log() - own.clamp(min=least).log()
+        return mean_over(loss.where(labelled, 0.0).sum(), labelled.sum()).masked_fill(unknown.any(), math.nan)
+
+    def _loss_of_sets(self, logits: Tensor, labels: Tensor) -> Tensor:
+        count = logits.shape[1]
+        unknown = unknown_labels(labels, set_count(count), ignore_index=self.ignore_index)
+        if is_on_cpu(labels) and unknown.any():
+            raise ValueError(unknown_sets_message(labels[unknown], count, ignore_index=self.ignore_index))
+        labelled = (labels != self.ignore_index) & ~unknown  # (N, H, W)
+        answers = torch.stack([has(labels, k) for k in range(count)], dim=1).to(logits.dtype)  # (N, K, H, W)
+        loss = F.binary_cross_entropy_with_logits(logits, answers, reduction="none").mean(dim=1)
         return mean_over(loss.where(labelled, 0.0).sum(), labelled.sum()).masked_fill(unknown.any(), math.nan)

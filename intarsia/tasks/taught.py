@@ -164,7 +164,7 @@ class Taught(nn.Module):
             self._order = self._order.to(images.device)
         logits = self.teacher.logits(images, sizes)
         with torch.autocast(images.device.type, enabled=False):
-            if isinstance(teacher, MaskClassification):  # amounts; their shares are the probabilities
+            if isinstance(teacher, MaskClassification) and not teacher.multi_label:  # amounts: their shares count
                 logits = full_precision(logits).clamp(min=torch.finfo(torch.float32).tiny).log()
             aligned = isinstance(teacher, SemanticSegmentation) and teacher.final_head.align_corners
             size = _size(images)

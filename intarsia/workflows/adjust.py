@@ -384,7 +384,7 @@ def with_data(config: Config, description: DataDescription, file: Path) -> Confi
     if "val_dataloader" not in values and "train_cfg" in values:
         values["train_cfg"].pop("val_interval", None)
     settings = [f"{name}-" for name in config.values if name not in values]
-    settings += [f"{name}={value!r}" for name, value in values.items() if value != config.values[name]]
+    settings += [f"{name}={value!r}" for name, value in values.items() if value != config.values.get(name)]
     return config.override(settings)
 
 

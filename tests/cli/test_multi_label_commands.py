@@ -183,10 +183,7 @@ def test_an_exported_file_says_the_same(run: Path, data: Path, tmp_path: Path) -
         (["predict", "RUN", "IMAGES/x4.png", "-o", "x.png", "--save", "masks"], "one for each class; give a folder"),
         (["eval", "RUN", "--group", "all=box,disc"], "here a pixel may have several"),
         (["eval", "RUN", "--confusion", "x.png"], "counts no confusion matrix"),
-        (
-            ["train", "mask2former_r50", "--data", "DATA", "--out", "OUT"],
-            "Mask2FormerHead does not give logits of pixels",
-        ),
+        (["train", "knet_r50_fcn", "--data", "DATA", "--out", "OUT"], "its kernels share the pixels out"),
         (["train", "pidnet-s", "--data", "DATA", "--out", "OUT"], "EdgeMap"),
     ],
 )

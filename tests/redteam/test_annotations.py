@@ -71,6 +71,29 @@ FILES = {
             ],
         },
     ),
+    "via": (
+        "a.json",
+        {
+            "a.png9": {
+                "filename": "a.png",
+                "regions": [
+                    {
+                        "shape_attributes": {"name": "polygon", "all_points_x": [1, 9, 9], "all_points_y": [1, 1, 9]},
+                        "region_attributes": {"type": "leaf", "box": {"leaf": True}},
+                    },
+                    {"shape_attributes": {"name": "ellipse", "cx": 5, "cy": 5, "rx": 3, "ry": 2, "theta": 1}},
+                    {"shape_attributes": {"name": "rect", "x": 5, "y": 5, "width": 3, "height": 2}},
+                ],
+            }
+        },
+    ),
+    "via_csv": (
+        "a.csv",
+        "filename,region_shape_attributes,region_attributes\n"
+        'a.png,"{""name"": ""circle"", ""cx"": 5, ""cy"": 5, ""r"": 4}","{""type"": ""leaf""}"\n',
+    ),
+    "cityscapes": ("ann/a.json", {"imgHeight": 20, "imgWidth": 30, "objects": [{"label": "leaf", "polygon": CORNERS}]}),
+    "rle_csv": ("a.csv", "ImageId,ClassId,Height,Width,EncodedPixels\na.png,leaf,20,30,1 5 21 5 41 9\n"),
     "yolo": ("ann/a.txt", "0 0.1 0.1 0.5 0.1 0.5 0.5\n1 0.2 0.2 0.3 0.3\n"),
     "cvat": (
         "a.xml",

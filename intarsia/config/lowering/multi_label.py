@@ -19,9 +19,10 @@ from intarsia.spec import Component, HeadLossSpec, TermSpec
 REFUSED_HEADS: Mapping[str, str] = {
     "IterativeDecodeHead": "its kernels share the pixels out among the classes",
     "PointHead": "it chooses its points by how close the two best classes are",
+    "SideAdapterCLIPHead": "CLIP names its masks by a softmax over all names, and was taught one name for an image",
 }
-"""Head -> why it takes one class for each pixel to be true. Those that classify masks, or make targets of labels, are
-refused for that."""
+"""Head -> why it takes one class for each pixel to be true. Those that make targets of labels are refused for
+that."""
 
 REFUSED_TRANSFORMS: Mapping[str, str] = {"RandomCrop": "rare", "CopyPaste": "classes"}
 """Transform -> its argument that names class indices, which labels of sets do not hold."""
@@ -37,7 +38,8 @@ def lower_multi_label(context: Context, own: Fields, model: LoweredModel) -> Low
     if not own.get("multi_label", False):
         return model
     at, count = own.at("multi_label"), model.inference.num_classes
-    if model.task != "SemanticSegmentation" or model.objective is not None:
+    of_masks = model.objective is not None and bare(model.objective.type) == "SetCriterion"
+    if not of_masks and (model.task != "SemanticSegmentation" or model.objective is not None):
         head = model.model.args.get("decode_head")
         name = bare(head.type if isinstance(head, Component) else model.model.type)
         context.problem(at, f"{name} does not give logits of pixels that a sigmoid could be made of", _OTHER)
@@ -47,9 +49,31 @@ def lower_multi_label(context: Context, own: Fields, model: LoweredModel) -> Low
         return model
     for problem in _heads(model):
         context.problem(at, problem, _OTHER)
+    if of_masks:
+        return _of_masks(context, at, model, count)
     return replace(
         model,
         losses=tuple(_head_loss(context, at, head, count) for head in model.losses),
+        inference=replace(model.inference, answer="classes"),
+    )
+
+
+def _of_masks(context: Context, at: str, model: LoweredModel, count: int) -> LoweredModel:
+    """A network of queries: each class that is there is a mask, and masks may cover each other."""
+    assert model.objective is not None
+    ignored = model.objective.args.get("ignore_index", 255)
+    if ignored < set_count(count):
+        context.problem(
+            at,
+            f"{count} classes take the label values 0 to {set_count(count) - 1}, and decode_head ignores {ignored} "
+            "among them",
+            f"Set ignore_index={ignored_value(count)} in decode_head, and seg_pad_val={ignored_value(count)} in "
+            "data_preprocessor",
+        )
+    return replace(
+        model,
+        model=replace(model.model, args={**model.model.args, "multi_label": True}),
+        objective=replace(model.objective, args={**model.objective.args, "multi_label": True}),
         inference=replace(model.inference, answer="classes"),
     )
 

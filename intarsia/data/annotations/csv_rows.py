@@ -18,7 +18,10 @@ _lock = threading.Lock()
 def titles_of(text: str) -> list[str]:
     """The titles of the columns in the first line, in lower case and without blanks, - and _; of "Image_Label", too."""
     first = text.lstrip("\ufeff").splitlines()[:1]
-    return [bare(cell) for cell in next(csv.reader(first), [])]
+    try:
+        return [bare(cell) for cell in next(csv.reader(first), [])]
+    except csv.Error:
+        return []
 
 
 def bare(title: str) -> str:

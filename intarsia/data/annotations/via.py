@@ -37,6 +37,7 @@ _NAMES = (
 )
 """What the attribute of the class may be called, in order of preference; letters alone are compared."""
 _OBJECT = "object"
+_COLUMNS = frozenset(("filename", "regionshapeattributes", "regionattributes"))
 
 
 class Via:
@@ -66,7 +67,7 @@ class ViaCsv(Via):
 
     def recognise(self, text: str) -> bool:
         """Whether it has the tool's columns."""
-        return {"filename", "regionshapeattributes", "regionattributes"} <= set(titles_of(text))
+        return set(titles_of(text)) >= _COLUMNS
 
     def look_through(self, path: Path, names: Path | None) -> ViaFile:
         """Look through a file."""
@@ -146,7 +147,9 @@ def _regions(path: Path, listed: Iterable[Any]) -> Iterable[_Region]:
 
 
 def _of_csv(path: Path) -> dict[str, list[_Region]]:
-    _, rows = read_rows(path)
+    titles, rows = read_rows(path)
+    if missing := sorted(_COLUMNS - set(titles)):
+        raise ValueError(f"{path}: expected the columns of VIA; there is no {', '.join(missing)}")
     images: dict[str, list[_Region]] = {}
     for line, row in enumerate(rows, 2):
         if row["filename"].startswith("#"):
@@ -154,7 +157,7 @@ def _of_csv(path: Path) -> dict[str, list[_Region]]:
         regions = images.setdefault(row["filename"], [])
         try:
             shape, what = (json.loads(row[name] or "{}") for name in ("regionshapeattributes", "regionattributes"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}:{line}: no valid JSON in the attributes: {error}") from None
         if not isinstance(shape, dict) or not isinstance(what, dict):
             raise ValueError(f"{path}:{line}: expected attributes by name, found {row['regionshapeattributes'][:60]}")
