@@ -16,6 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._dynamo.exc import InternalTorchDynamoError, TensorifyScalarRestartAnalysis
 
 import intarsia
 from intarsia.inference import compiled, precision
@@ -159,8 +160,12 @@ class Made:
     def __init__(self) -> None:
         self.graphs = 0
         self.reason = ""
+        self.restarts = 0
 
     def __call__(self, graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        if self.restarts:
+            self.restarts -= 1
+            raise TensorifyScalarRestartAnalysis
         if self.reason:
             raise RuntimeError(self.reason)
         self.graphs += 1
@@ -253,11 +258,17 @@ def test_what_inductor_cannot_do_is_computed_without(made: Made, capsys: pytest.
     )
 
 
+def test_inductor_may_ask_for_another_graph(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    """As it does where a number that depends on the size becomes a part of the graph."""
+    made.restarts = 1
+    predictor_of(Told(), compile=True).predict(image(40, 40))
+    assert made.graphs == 1
+    assert "computed without" not in capsys.readouterr().err
+
+
 def test_what_dynamo_cannot_do_is_computed_without(
     made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from torch._dynamo.exc import InternalTorchDynamoError
-
     def fails(*inputs: Tensor) -> Tensor:
         raise InternalTorchDynamoError("some bug of it")
 
