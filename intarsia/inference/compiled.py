@@ -81,9 +81,13 @@ class CompiledNetwork:
         if self._times >= MOST or self._given_up:
             self._made += [""] * (not self._given_up)
             return graph.forward
+        from torch._dynamo.exc import RestartAnalysis
+
         before = _from_cache()
         try:
             code = make_code(graph, inputs)
+        except RestartAnalysis:  # the network will be followed again, and the next graph is another one
+            raise
         except Exception as error:  # Inductor, its C++ compiler or Triton, whatever they raise
             self._give_up(error)
             return graph.forward
