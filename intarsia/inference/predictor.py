@@ -363,7 +363,7 @@ class Predictor:
             probabilities, confidence, entropy, logits, torch.float16 if half else torch.float32, place
         )
         self.check_fields(wanted)
-        return self._one_or_many(image, pages, lambda *one: self._predict_one(*one, wanted))
+        return self._one_or_many(image, pages, lambda name, array, file: self._predict_one(name, array, file, wanted))
 
     def check_fields(self, wanted: RequestedFields) -> None:
         """Raises ValueError for what no image will have; an exported file may say labels alone."""
