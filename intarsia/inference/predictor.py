@@ -399,7 +399,8 @@ class Predictor:
 
     @torch.inference_mode()
     def _predict_sample(self, sample: Sample, wanted: RequestedFields) -> Prediction:
-        image, meta = sample.image, sample.meta
+        image = sample.image
+        meta = replace(sample.meta, original_size=(image.shape[0], image.shape[1]))  # which own data sets need not say
         soundness = Soundness()
         with memory_errors(meta.name, meta.original_size, self.device, by_windows=self.inference.mode != "whole"):
             (views,) = self.logit_maps([Sample(image, meta=meta)], soundness=soundness)
