@@ -193,8 +193,8 @@ class _OfFile(Predictor):
             shown = meta.original_size if meta.box is None else (max(meta.box[2], 1), meta.box[3])
             scores = network.scores(image[None, :, top : top + height, left : left + width], shown)
             part = CropFlip(HeadLogits(scores[0]), shown, meta.flips)
-            whole = meta.box is None
-            found.append(part if whole else Placed(part, meta.original_size, meta.box, sets=self.multi_label))
+            box = meta.box
+            found.append(part if box is None else Placed(part, meta.original_size, box, sets=self.multi_label))
         return found
 
 

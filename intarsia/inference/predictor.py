@@ -367,7 +367,7 @@ class Predictor:
             probabilities, confidence, entropy, logits, torch.float16 if half else torch.float32, place
         )
         self.check_fields(wanted)
-        return self._one_or_many(image, pages, lambda *one: self._predict_one(*one, wanted))
+        return self._one_or_many(image, pages, lambda name, array, file: self._predict_one(name, array, file, wanted))
 
     def check_fields(self, wanted: RequestedFields) -> None:
         """Raises ValueError for what no image will have; an exported file may say labels alone."""
@@ -403,7 +403,8 @@ class Predictor:
 
     @torch.inference_mode()
     def _predict_sample(self, sample: Sample, wanted: RequestedFields) -> Prediction:
-        image, meta = sample.image, sample.meta
+        image = sample.image
+        meta = replace(sample.meta, original_size=(image.shape[0], image.shape[1]))  # which own data sets need not say
         soundness = Soundness()
         with memory_errors(meta.name, meta.original_size, self.device, by_windows=self.inference.mode != "whole"):
             (views,) = self.logit_maps([Sample(image, meta=meta)], soundness=soundness)

@@ -152,7 +152,7 @@ def _labelled(description: DataDescription) -> npt.NDArray[np.float64]:
     background = 0 if nothing in ((), ("background",)) else -1
     found: list[npt.NDArray[Any]] = []
     for index, pair in enumerate(description.pairs("train")):
-        label = dataset.label(index)  # type: ignore[union-attr]  # slices are files, and no windows of scenes
+        label = dataset.label(index)
         if label is None:
             continue
         values = decode_image(description.root / pair.image).samples[:, :, 0]

@@ -288,7 +288,7 @@ def _gamma(prob: float, *, invert: bool) -> dict[str, Any]:
     }
 
 
-_SCALES = {
+_SCALES: dict[tuple[float | str, ...], str] = {
     ("zscore",): "each image by itself (z-score)",
     ("zscore", "nonzero"): "each volume by itself, by what is inside of it (z-score), since much of them is 0",
 }

@@ -216,7 +216,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "DDRHead": {**HEAD, "in_index": (0, 1), "norm": BN},
         "RegSegHead": {
             "channels": 64, "fine_channels": 8, "in_index": (0, 1, 2), "dropout_ratio": 0.0, "norm": BN,
-            "align_corners": False},
+            "align_corners": False, "fusion_align_corners": None},
         "EfficientViTHead": {
             "in_index": (0, 1, 2), "num_blocks": 3, "expand_ratio": 4, "fused": False, "final_expand": 4,
             "dropout_ratio": 0.0, "norm": BN, "activation": Activation("HSwish"), "align_corners": False},

@@ -18,6 +18,7 @@ from tests.golden.filling import stream, values
 from tests.weights.authors import Shapes, batch_norm, conv, under
 
 CLASSES, SIZE = 7, (64, 96)
+QUICK = ("ppliteseg-t", "regseg", "stdc1")
 LOGITS: dict[str, tuple[float, ...]] = {
     "regseg": (
         0.465702108559, -0.753558413411, 0.205703014466, -0.037389420514, -0.878099117542, -0.306824446665,
@@ -184,7 +185,9 @@ def saved(file: Path, name: str) -> None:
     torch.save({"net": state, "acc": 0.7, "epoch": 3, "optimizer_state_dict": {"state": {}}}, file)
 
 
-@pytest.mark.parametrize("name", LOGITS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in LOGITS]
+)
 def test_the_logits_are_those_of_super_gradients(name: str, tmp_path: Path) -> None:
     saved(tmp_path / "ckpt_best.pth", name)
     opened = open_model(tmp_path / "ckpt_best.pth", config=name, device="cpu")
