@@ -69,6 +69,22 @@ def test_files_for_litert_give_the_same(make: Any, tmp_path: Path, output: str) 
         runtime.open_file(path)
 
 
+def test_graphs_for_core_ml_have_no_operators_by_their_names_in_python() -> None:
+    """coremltools refused networks that pool to several cells: Fast-SCNN, PSPNet, UPerNet."""
+
+    class Between(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            inside = (x > -1) & (x < 1) | (x > 2)
+            return torch.where(inside, x.detach(), 0.0)
+
+    x = torch.linspace(-3, 3, 50)
+    graph = torch.export.export(Between(), (x,)).run_decompositions({})
+    assert "__and__" in str(graph.graph)
+    found = coreml._readable(graph)
+    assert not any(name in str(found.graph) for name in ("__and__", "__or__", "alias"))
+    assert torch.equal(found.module()(x), Between()(x))
+
+
 def test_packages_of_core_ml_say_what_they_take(make: Any, tmp_path: Path) -> None:
     pytest.importorskip("coremltools", reason="the extra coreml is not installed")
     made, path = make(), tmp_path / "model.mlpackage"

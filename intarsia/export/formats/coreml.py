@@ -35,7 +35,7 @@ def write(program: ExportedProgram, path: Path, meta: ExportMeta) -> None:
     try:
         with quiet():
             model = tools.convert(
-                _without_aliases(program.run_decompositions({})),
+                _readable(program.run_decompositions({})),
                 outputs=[tools.TensorType(name=name) for name in meta.contract.outputs],
                 minimum_deployment_target=tools.target.iOS17,
                 compute_precision=_precision(tools, meta),
@@ -92,14 +92,20 @@ class CoreMLRuntime:
         return {name: np.asarray(found[name]) for name in self.meta.contract.outputs}
 
 
-def _without_aliases(program: ExportedProgram) -> ExportedProgram:
-    """The same graph without other names of a tensor, which coremltools 9.0 does not know and torch 2.14 writes."""
+def _readable(program: ExportedProgram) -> ExportedProgram:
+    """The same graph without what coremltools 9.0 does not know and torch 2.14 writes: other names of a tensor, and the
+    names that Python's operators have of truth values.
+    """
     import torch
 
+    aten = torch.ops.aten
+    logical = {aten.__and__.Tensor: aten.logical_and.default, aten.__or__.Tensor: aten.logical_or.default}
     for node in list(program.graph.nodes):
-        if node.target is torch.ops.aten.alias.default:
+        if node.target is aten.alias.default:
             node.replace_all_uses_with(node.args[0])
             program.graph.erase_node(node)
+        elif node.target in logical and node.meta["val"].dtype == torch.bool:
+            node.target = logical[node.target]
     return program
 
 

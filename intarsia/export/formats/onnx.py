@@ -194,7 +194,7 @@ def _session(path: Path, device: str, threads: int | None) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=[wanted])
     except Exception as error:
-        if "External" in str(error):
+        if any(words in str(error) for words in ("External data path", "External initializer")):
             beside = weights_of(path).name
             raise ValueError(
                 f"{path}: its weights, in {beside} beside it, are missing or damaged: copy both files ({_last(error)})"
