@@ -36,9 +36,7 @@ def by_onednn(network: nn.Module, images: Tensor) -> AbstractContextManager[Any]
         return nullcontext()
     # Asked anew each time, for a thousandth of a small network's time: it may have got another layer. The mode itself
     # costs some microseconds an operation.
-    if not any(type(layer) is nn.Conv2d and _is_faster(layer.weight) for layer in network.modules()):
-        return nullcontext()
-    return _ByOneDNN()
+    return _ByOneDNN() if any(_is_wide(layer) for layer in network.modules()) else nullcontext()
 
 
 def as_now() -> AbstractContextManager[Any]:
@@ -63,7 +61,7 @@ def _applies(images: Tensor) -> bool:
         and torch.backends.mkldnn.is_available()
         and bool(torch.backends.mkldnn.enabled)
         and torch.backends.cpu.get_cpu_capability() == "AVX512"
-        and not torch.jit.is_tracing()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         and get_proxy_mode() is None
     )
 
@@ -73,12 +71,12 @@ class _ByOneDNN(TorchFunctionMode):
 
     def __enter__(self) -> _ByOneDNN:
         self._before, _state.active = _state.active, True
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
         _state.active = self._before
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
@@ -91,8 +89,10 @@ class _ByOneDNN(TorchFunctionMode):
 
 
 def _takes(x: Tensor, weight: Tensor) -> bool:
+    """Input (N, C, H, W), weight (C', C, h, w)."""
     return (
-        _is_faster(weight)
+        weight.shape[2:] == (1, 1)
+        and _is_faster(weight.shape[1], weight.shape[0])
         and x.dim() == 4
         and x.dtype == weight.dtype == torch.float32
         and type(x) is Tensor
@@ -101,7 +101,11 @@ def _takes(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def _is_faster(weight: Tensor) -> bool:
-    """Weight (C', C, h, w) of a convolution without groups."""
-    out_channels, in_channels, *kernel = weight.shape
-    return kernel == [1, 1] and in_channels * out_channels >= LEAST_WORK * (in_channels + out_channels)
+def _is_wide(layer: nn.Module) -> bool:
+    if not isinstance(layer, nn.Conv2d) or layer.kernel_size != (1, 1) or layer.groups != 1:
+        return False
+    return _is_faster(layer.in_channels, layer.out_channels)
+
+
+def _is_faster(in_channels: int, out_channels: int) -> bool:
+    return in_channels * out_channels >= LEAST_WORK * (in_channels + out_channels)

@@ -5,6 +5,7 @@ A dilation of 2 is what sends them there: a mode of torch below everything shows
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -50,7 +51,7 @@ class Trunk(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, WIDE, 4, stride=4)
+        self.stem = nn.Conv2d(3, WIDE, 4, stride=4, bias=False)
         self.wide = nn.Conv2d(WIDE, WIDE, 1, bias=False)
         self.behind = nn.Sequential(self.wide, nn.BatchNorm2d(WIDE))
         self.narrow = nn.Conv2d(WIDE, 64, 1)
@@ -162,7 +163,7 @@ def test_every_kind_of_network_does_in_each_of_its_calls(model: Any) -> None:
             assert dilated(lambda name=name: getattr(model, name)(images())) == 1, name
 
 
-@pytest.mark.parametrize("size", [(4, 4), (32, 48), (64, 64)])
+@pytest.mark.parametrize("size", [(8, 12), (32, 48), (64, 64)])
 def test_results_are_equal_to_float_rounding(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     model, given = network(), torch.randn(2, 3, *size)
     found = step(model, given)
@@ -315,7 +316,10 @@ def test_graphs_do_not_show_it(way: str) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_traces_do_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = network().eval()
-    found = str(torch.jit.trace(model, images()).inlined_graph)
+    def traced() -> str:
+        graph = str(torch.jit.trace(network().eval(), images()).inlined_graph)
+        return re.sub(r"\.___torch_mangle_\d+", "", graph)
+
+    found = traced()
     monkeypatch.setattr(pointwise, "LEAST_WORK", 10**9)
-    assert found == str(torch.jit.trace(model, images()).inlined_graph)
+    assert found == traced()
