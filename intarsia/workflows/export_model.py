@@ -21,6 +21,7 @@ from intarsia.export.runtime import read_meta
 from intarsia.export.task import is_exported
 from intarsia.export.web.runtime_files import RuntimeFiles
 from intarsia.io.digest import file_hash
+from intarsia.io.whole_files import DiskFullError
 from intarsia.terminal import progress, say
 from intarsia.weights.file import WeightsMeta
 from intarsia.workflows.export_for import MOST, Receiver, receiver_of
@@ -118,6 +119,8 @@ def _proven(
         written = _write(model, contract, receiver, name, path, samples)
         certificate = _compared(model, path, written, request, samples)
         why = "" if certificate is None or certificate.passed or contract.size else _why_fixed(certificate, contract)
+    except DiskFullError:  # is no matter of the size of images
+        raise
     except ValueError as error:
         if contract.size is not None:
             raise ValueError(f"{name}: {error}. {_OTHERWISE}") from error

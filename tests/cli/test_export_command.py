@@ -16,6 +16,7 @@ import intarsia
 from intarsia.cli.main import main
 from intarsia.export.certificate import Certificate, describe
 from intarsia.export.runtime import read_meta
+from intarsia.io.whole_files import DiskFullError
 from intarsia.weights.file import WeightsMeta, load_state, save_weights
 from intarsia.weights.file import read_meta as weights_meta
 from intarsia.workflows import export_model
@@ -320,6 +321,19 @@ def test_a_file_that_was_not_compared_does_not_stay(
     (tmp_path / "model.onnx").write_bytes(b"earlier")
     assert main(["export", str(weights), "-o", str(tmp_path)]) == 130
     assert [file.name for file in tmp_path.iterdir()] == left
+
+
+def test_a_full_disk_is_no_reason_for_a_file_of_one_size(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*given: Any) -> None:
+        raise DiskFullError(f"no room on the disk for {given[4]}")
+
+    monkeypatch.setattr(export_model, "_write", full)
+    assert main(["export", str(weights), "-o", str(tmp_path)]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "no room on the disk for" in told
+    assert "alone" not in told
 
 
 def test_help_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
