@@ -137,18 +137,36 @@ def aside_name(suffix: str = "") -> str:
     return f".intarsia-{_MACHINE}-{os.getpid()}-{next(_SERIAL)}.part{suffix}"
 
 
+@contextmanager
+def folder_aside(folder: Path) -> Iterator[Path]:
+    """A new folder in `folder`, for files that others write by their names; it goes at the end, or by `sweep`."""
+    aside = folder / aside_name()
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def sweep(folder: Path) -> int:
     """Remove from a folder, and those below it, what killed processes of this machine had begun. Gives their number."""
+    count = 0
+    for here, folders, names in os.walk(folder):
+        for name in filter(_is_left_over, names):
+            Path(here, name).unlink(missing_ok=True)
+            count += 1
+        for name in filter(_is_left_over, tuple(folders)):
+            folders.remove(name)
+            shutil.rmtree(Path(here, name), ignore_errors=True)
+            count += 1
+    return count
+
+
+def _is_left_over(name: str) -> bool:
     import psutil
 
-    count = 0
-    for here, _, names in os.walk(folder):
-        for name in names:
-            match = _ASIDE.fullmatch(name)
-            if match and not psutil.pid_exists(int(match[1])):
-                Path(here, name).unlink(missing_ok=True)
-                count += 1
-    return count
+    match = _ASIDE.fullmatch(name)
+    return match is not None and not psutil.pid_exists(int(match[1]))
 
 
 # --- Names and errors ---------------------------------------------------------------------------------------------

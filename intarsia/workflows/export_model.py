@@ -21,7 +21,7 @@ from intarsia.export.runtime import read_meta
 from intarsia.export.task import is_exported
 from intarsia.export.web.runtime_files import RuntimeFiles
 from intarsia.io.digest import file_hash
-from intarsia.io.whole_files import DiskFullError
+from intarsia.io.whole_files import DiskFullError, folder_aside, sweep
 from intarsia.terminal import progress, say
 from intarsia.weights.file import WeightsMeta
 from intarsia.workflows.export_for import MOST, Receiver, receiver_of
@@ -89,6 +89,7 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
             pass
+        sweep(out)
     except OSError as error:
         raise ValueError(f"-o {out}: cannot be written into ({error.strerror}): name another folder") from error
 
@@ -160,8 +161,8 @@ def _write(
     elif name == "onnx" and contract.precision != "int8":
         onnx.write(program, path, meta, also=receiver.also(meta, model))
     else:
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            between = Path(folder) / "model.onnx"
+        with folder_aside(path.parent) as folder:
+            between = folder / "model.onnx"
             onnx.write(program, between, meta)
             if contract.precision == "int8":
                 between, meta = _in_eight_bits(between, meta, samples)

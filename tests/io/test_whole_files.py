@@ -13,6 +13,7 @@ import pytest
 from intarsia.io.whole_files import (
     DiskFullError,
     aside_name,
+    folder_aside,
     put_in_place,
     sweep,
     whole_file,
@@ -135,6 +136,26 @@ def test_errors_name_the_file_that_was_wanted(tmp_path: Path) -> None:
             write_bytes(tmp_path / "closed" / "wanted", b"")
 
 
+KILLED_WITH_A_FOLDER = """
+import os, sys
+from pathlib import Path
+from intarsia.io.whole_files import folder_aside
+with folder_aside(Path(sys.argv[1])) as aside:
+    (aside / "half.onnx").touch()
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_folder_aside_goes_with_what_is_in_it(tmp_path: Path) -> None:
+    with folder_aside(tmp_path / "out") as aside:
+        (aside / "half.onnx").touch()
+        assert sweep(tmp_path) == 0  # its process lives
+    assert not aside.exists()
+    with pytest.raises(KeyError), folder_aside(tmp_path / "out"):
+        raise KeyError
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_leftovers_of_killed_processes_are_swept_and_no_others(tmp_path: Path) -> None:
     program = (
         "import os, sys\nfrom pathlib import Path\nfrom intarsia.io.whole_files import aside_name, whole_file\n"
@@ -143,9 +164,13 @@ def test_leftovers_of_killed_processes_are_swept_and_no_others(tmp_path: Path) -
         "    aside.write_bytes(b'half')\n    os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", program, tmp_path], check=False)
+    begun = subprocess.run([sys.executable, "-c", KILLED_WITH_A_FOLDER, tmp_path], check=False)
+    assert begun.returncode == -9
+    assert len(list(tmp_path.rglob("half.onnx"))) == 1
     ours = tmp_path / aside_name()
     others = [tmp_path / "inner" / ".intarsia-elsewhere-1-0.part", tmp_path / "half.part"]
     for path in (ours, *others):
         path.touch()
-    assert sweep(tmp_path) == 2
+    assert sweep(tmp_path) == 3
+    assert not list(tmp_path.rglob("half.onnx"))
     assert all(path.exists() for path in (ours, *others))

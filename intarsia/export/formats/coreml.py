@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 import shutil
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from intarsia.contracts import Size
 from intarsia.export.contract import KEY, ExportMeta
+from intarsia.io.whole_files import folder_aside
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -111,10 +111,10 @@ def _readable(program: ExportedProgram) -> ExportedProgram:
 
 def _save(model: Any, path: Path, meta: ExportMeta) -> None:
     model.user_defined_metadata[KEY] = meta.to_json()
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        model.save(str(Path(folder) / path.name))
+    with folder_aside(path.parent) as folder:
+        model.save(str(folder / path.name))
         shutil.rmtree(path, ignore_errors=True)
-        (Path(folder) / path.name).rename(path)
+        (folder / path.name).rename(path)
 
 
 def _opened(path: Path, **how: Any) -> Any:

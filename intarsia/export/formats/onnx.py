@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from intarsia.contracts import Size
 from intarsia.export.contract import KEY, ExportMeta
 from intarsia.export.quantise import SCOPES
 from intarsia.inference.memory import is_out_of_memory
-from intarsia.io.whole_files import put_in_place, whole_file
+from intarsia.io.whole_files import folder_aside, put_in_place, whole_file
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -59,8 +58,8 @@ def write(program: ExportedProgram, path: Path, meta: ExportMeta, *, also: Mappi
     found.model.producer_name = "Intarsia"
     values = [one.const_value for one in found.model.graph.initializers.values()]
     if sum(value.nbytes for value in values if value is not None) > LARGEST:
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            between = Path(folder) / path.name
+        with folder_aside(path.parent) as folder:
+            between = folder / path.name
             found.save(between, external_data=True)
             put_in_place(weights_of(between), weights_of(path))
             put_in_place(between, path)

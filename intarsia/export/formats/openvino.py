@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from intarsia.contracts import Size
 from intarsia.export.contract import KEY, ExportMeta
 from intarsia.inference.memory import is_out_of_memory
-from intarsia.io.whole_files import write_whole
+from intarsia.io.whole_files import folder_aside, write_whole
 
 MISSING = "OpenVINO's files need the package openvino: pip install 'intarsia[export]'"
 
@@ -82,8 +81,8 @@ class OpenVINORuntime:
 
 def _save(openvino: Any, model: Any, path: Path, meta: ExportMeta) -> None:
     model.set_rt_info(meta.to_json(), KEY)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        found = Path(folder) / path.name
+    with folder_aside(path.parent) as folder:
+        found = folder / path.name
         openvino.save_model(model, found, compress_to_fp16=meta.contract.precision == "fp16")
         for suffix in (".bin", ".xml"):
             with open(found.with_suffix(suffix), "rb") as source:
