@@ -41,19 +41,20 @@ def by_onednn(network: nn.Module, images: Tensor) -> AbstractContextManager[Any]
 
 def as_now() -> AbstractContextManager[Any]:
     """For what is computed a second time, in the backward pass: the kernels of this moment."""
-    return _ByOneDNN() if _state.active else nullcontext()
+    return _ByOneDNN() if _is_active() else nullcontext()
 
 
-class _State(threading.local):
-    active = False
+_state = threading.local()
 
 
-_state = _State()
+def _is_active() -> bool:
+    """Whether the mode is on in this thread."""
+    return getattr(_state, "active", False)
 
 
 def _applies(images: Tensor) -> bool:
     return (
-        not _state.active
+        not _is_active()
         and type(images) is Tensor  # no proxy, no tensor of a mode that only counts
         and images.device.type == "cpu"
         and images.dtype == torch.float32
@@ -70,7 +71,7 @@ class _ByOneDNN(TorchFunctionMode):
     """Says a dilation of 2 in calls of `torch.conv2d` for which that changes the kernel and nothing else."""
 
     def __enter__(self) -> _ByOneDNN:
-        self._before, _state.active = _state.active, True
+        self._before, _state.active = _is_active(), True
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 

@@ -117,20 +117,19 @@ def test_what_cannot_be_put_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The others are done, nothing of the one is there, and nothing stays on this machine."""
-    send, made = RemoteFolder.send, set[Path]()
+    send, opened, made = RemoteFolder.send, stores.opened, set[Path]()
 
-    def failing(self: RemoteFolder, file: Path, *, keep: bool = False) -> None:
+    def noted(self: RemoteFolder, file: Path, *, keep: bool = False) -> None:
         made.add(self.folder)
-        if file.name == "a_2.png":
-            monkeypatch.setattr(stores, "opened", lambda address: (_ for _ in ()).throw(PermissionError()))
-            try:
-                send(self, file, keep=keep)
-            finally:
-                monkeypatch.setattr(stores, "opened", opened)
         send(self, file, keep=keep)
 
-    opened = stores.opened
-    monkeypatch.setattr(RemoteFolder, "send", failing)
+    def closed(address: str) -> tuple[object, str]:
+        if address.endswith("a_2.png"):
+            raise PermissionError
+        return opened(address)
+
+    monkeypatch.setattr(stores, "opened", closed)
+    monkeypatch.setattr(RemoteFolder, "send", noted)
     assert predict(weights, photos, "-o", store, "--save", "label") == 1
     said = " ".join(capsys.readouterr().err.split())
     assert f"a_2.png: label {store}/a_2.png: may not be written: forbidden" in said

@@ -364,7 +364,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "SetCriterion": {
             **PIXELS, "loss_weights": (2.0, 5.0, 5.0), "match_weights": (2.0, 5.0, 5.0), "mask_loss": "cross_entropy",
             "focal_alpha": 0.25, "focal_gamma": 2.0, "dice_eps": 1.0, "num_points": 12544, "oversample_ratio": 3.0,
-            "importance_ratio": 0.75, "names": ("loss_cls", "loss_mask", "loss_dice"), "layers": None},
+            "importance_ratio": 0.75, "names": ("loss_cls", "loss_mask", "loss_dice"), "layers": None,
+            "multi_label": False},
     },
     "sampler": {"OHEMPixelSampler": {"thresh": None, "min_kept": 100_000, "ignore_index": 255}},
     "metric": {

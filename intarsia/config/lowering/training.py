@@ -28,7 +28,11 @@ HALF: dict[str | None, Literal["16-mixed", "bf16-mixed"]] = {
 
 
 def lower_optim(
-    context: Context, values: Mapping[str, Any], schedules: Any, duration: Duration | None, metric: Component | None
+    context: Context,
+    values: Mapping[str, Any],
+    schedules: Any,
+    duration: Duration | None,
+    metric: Component | None = None,
 ) -> OptimSpec:
     """`optim_wrapper` and `param_scheduler`. metric: of the validation, whose scores a schedule may wait for."""
     wrapper = bare(str(values.get("type", "OptimWrapper")))

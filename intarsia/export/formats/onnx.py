@@ -193,8 +193,8 @@ def _session(path: Path, device: str, threads: int | None) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=[wanted])
     except Exception as error:
-        if any(words in str(error) for words in ("External data path", "External initializer")):
-            beside = weights_of(path).name
+        beside = weights_of(path).name
+        if any(words in str(error) for words in ("External data path", "External initializer", beside)):
             raise ValueError(
                 f"{path}: its weights, in {beside} beside it, are missing or damaged: copy both files ({_last(error)})"
             ) from error

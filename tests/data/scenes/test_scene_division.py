@@ -177,7 +177,7 @@ def test_lists_and_several_rules_are_written_as_they_were_read(place: Path) -> N
     write_description(description, place / "data.yaml")
     assert read_description(place / "data.yaml") == description
     file = described(place, "[{scenes: scenes}, {images: a, labels: b}]")
-    with pytest.raises(ValueError, match="or scenes in all"):
+    with pytest.raises(ValueError, match="scenes and images in a file each, and list both in a third"):
         read_description(file)
 
 

@@ -274,7 +274,7 @@ def test_scenes_and_images_of_one_description_are_told_how_to_be_divided(
     file.write_text(text + own, encoding="utf-8")
     words = ["data", "split", str(file), "-o", str(tmp_path / "out"), "--pool", "train,test", "--folds", "2"]
     assert main(words) == 2
-    assert "list both files under `datasets:` of a third" in " ".join(capsys.readouterr().err.split())
+    assert "in a file each, and list both in a third" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_same_file_with_two_kinds_of_labels_is_the_same_ground(two: Path) -> None:
