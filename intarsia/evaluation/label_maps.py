@@ -226,7 +226,7 @@ def _read(file: Path, sample: Sample, values: int, ignore_index: int) -> tuple[T
     label = sample.label
     missing = _without_data(file, found)
     if missing is not None:
-        label, found = np.where(missing, ignore_index, label), np.where(missing, 0, found)
+        label, found = np.where(missing, np.int64(ignore_index), label), np.where(missing, 0, found)
     last = values - 1
     wrong = [value for value in value_counts(found) if not 0 <= value <= last]
     if wrong:

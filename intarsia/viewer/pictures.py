@@ -47,7 +47,8 @@ def pack(label: Label, values: int, confidence: Confidence | None = None) -> byt
     """
     dtype: Any = np.uint8 if values <= 255 else np.dtype("<u2")
     inside = (label >= 0) & (label < values)
-    packed = np.where(inside, label, np.iinfo(dtype).max).astype(dtype)
+    packed = label.astype(dtype)
+    packed[~inside] = np.iinfo(dtype).max
     height, width = label.shape
     head = HEADER.pack(width, height, packed.itemsize, confidence is not None)
     return head + packed.tobytes() + (b"" if confidence is None else confidence.tobytes())
