@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,13 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def realdata(shared: Path) -> Path:
     return shared / "realdata"
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In this process and those that it starts: with more, sums of floats are taken in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield
+    torch.set_num_threads(before)

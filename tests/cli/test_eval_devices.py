@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from intarsia.cli.main import main
 from intarsia.data.description.write import write_description
 from intarsia.demo import write_scenes
 from intarsia.workflows.evaluation_report import Gallery, Kept
 from intarsia.workflows.example_pictures import Worst
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 EVERYWHERE = ["--device", "cpu", "--workers", "0"]
 
@@ -27,15 +27,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["train", "fast_scnn", "--data", str(folder / "data" / "data.yaml"), "--out", str(folder / "run")]
     assert main([*words, "--for", "2 steps", "--batch", "2", "--crop", "64", "64", *EVERYWHERE]) == 0
     return folder / "run"
-
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    yield
-    torch.set_num_threads(threads)
 
 
 def scores_and_page(run: Path, out: Path, *more: str) -> tuple[dict[str, float], dict[str, bytes], str]:

@@ -8,27 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
-import torch
 
 from intarsia.cli.main import main
 from intarsia.io.whole_files import aside_name
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 KINDS = "label,overlay,probs,rle"
-
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """With more, sums of floats are taken in another order in one process than in each of two."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    yield
-    torch.set_num_threads(threads)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -30,18 +30,11 @@ from intarsia.models.shared_trunk import SharedTrunk
 WIDE = 384
 """Channels from which on a convolution between as many is computed by oneDNN."""
 
-pytestmark = pytest.mark.skipif(
+without_avx512 = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available() or torch.backends.cpu.get_cpu_capability() != "AVX512",
     reason="measured, and done, on processors with AVX-512 alone",
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = [without_avx512, pytest.mark.usefixtures("one_thread")]
 
 
 class Trunk(nn.Module):
