@@ -16,7 +16,7 @@ TESTENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # A process that has done its tests takes of the other's, so that none waits while the last long ones are run.
 PYTEST  := $(TESTENV) $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
-.PHONY: help install demo test lint types unit slow lowest newest golden mutants docs bench peers gpu clean
+.PHONY: help install demo test lint types unit slow lowest newest golden properties mutants docs bench peers gpu clean
 
 help:            ## what can be made
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -60,6 +60,10 @@ newest: $(STAMP) ## a sample of the quick tests with the newest versions of ever
 
 golden: $(STAMP)  ## every network beside the reference's numbers, as a table; ONLY=pspnet for some of them
 	@$(TESTENV) $(BIN)/python tests/golden/table.py --only "$(ONLY)"
+
+properties: $(STAMP)  ## the property tests with other examples each time, TIMES over (6 by default; three minutes each)
+	@for time in $$(seq $(or $(TIMES),6)); do \
+	  INTARSIA_OTHER_EXAMPLES=1 $(PYTEST) -m "not slow" $$(grep -rl "from hypothesis" tests --include='test_*.py') || exit 1; done
 
 mutants: $(STAMP)  ## break the source in three hundred small ways and see whether tests fail (about an hour)
 	@$(TESTENV) $(BIN)/python scripts/mutate.py --sample 300
