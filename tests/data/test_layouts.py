@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from intarsia.data.description.pairing import IMAGE_SUFFIXES, NameIndex, Pair, Source, list_pairs, take_share
+from intarsia.data.description.read import read_description
+from intarsia.data.description.write import write_description
 from intarsia.data.doctor.affixes import Affixes, joined, propose
+from intarsia.data.doctor.examine import examine
 from intarsia.data.doctor.folders import role_of, split_of
 from intarsia.data.doctor.layouts import Layout, LayoutError, find_layout
 
@@ -389,6 +392,53 @@ def test_images_are_no_labels_of_other_images_of_the_same_names(tmp_path: Path, 
                 nibabel.save(nibabel.Nifti1Image(pixels, np.eye(4)), file)
     with pytest.raises(LayoutError, match="P0/CT and P1/CT hold 3 images each by the same names"):
         find_layout(tmp_path)
+
+
+def volume(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([1.0, 1, 3, 1])), path)
+
+
+@pytest.mark.parametrize(
+    ("image", "label"), [("{0}/ct.nii.gz", "{0}/seg.nii.gz"), ("all/{0}/imaging.nii", "all/{0}/segmentation.nii")]
+)
+def test_a_folder_for_each_volume(tmp_path: Path, image: str, label: str) -> None:
+    """KiTS and many hospitals: named one by one, they were no slices, and nothing could be read."""
+    for number in range(4):
+        values = np.random.default_rng(number).integers(0, 90, (8, 9, 5), dtype=np.int16)
+        volume(tmp_path / image.format(f"p{number}"), values)
+        volume(tmp_path / label.format(f"p{number}"), (values > 60).astype(np.uint8))
+    findings = examine(tmp_path)
+    assert findings.ok
+    write_description(findings.proposal(), tmp_path / "data.yaml")
+    description = read_description(tmp_path / "data.yaml")
+    pairs = [pair for split in ("train", "val") for pair in description.pairs(split)]
+    assert len(pairs) == 20
+    for pair in pairs:
+        name, part = pair.image.split("#")
+        assert pair.label == f"{name.replace('ct.', 'seg.').replace('imaging', 'segmentation')}#{part}"
+    dataset = description.dataset("val")
+    file, part = str(dataset.paths(0)[0]).split("#")
+    stored = np.asarray(nibabel.load(file).dataobj)[:, :, int(part[1:])]
+    assert np.array_equal(dataset.load(0).label, (stored > 60).astype(np.uint8).T)
+
+
+def test_several_volumes_in_a_folder_for_each_sample(tmp_path: Path) -> None:
+    """BraTS: one of five files is the label, the others are images of one sample."""
+    for case in ("BraTS-0", "BraTS-1", "BraTS-2"):
+        for number, kind in enumerate(("t1c", "t1n", "t2f", "seg")):
+            values = np.random.default_rng(number).integers(0, 90, (8, 9, 5), dtype=np.int16)
+            values = (values > 60).astype(np.uint8) if kind == "seg" else values
+            volume(tmp_path / f"{case}/{case}-{kind}.nii.gz", values)
+    description = examine(tmp_path).proposal()
+    assert description.names == ("t1c.1", "t1n.1", "t2f.1")
+    assert (description.bands, description.channels) == ("raw", 3)
+    write_description(description, tmp_path / "data.yaml")
+    description = read_description(tmp_path / "data.yaml")
+    pair = description.pairs("train")[0]
+    assert [Path(file).name.split("-")[-1][:3] for file in (pair.image, *pair.partners)] == ["t1c", "t1n", "t2f"]
+    assert "-seg.nii.gz#" in (pair.label or "")
+    assert description.dataset("train").load(0).image.shape == (9, 8, 3)
 
 
 def test_a_folder_for_each_sample(tmp_path: Path) -> None:

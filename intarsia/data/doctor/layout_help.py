@@ -8,10 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from intarsia.data.dicom import is_dicom
+from intarsia.data.dicom import DICOM_SUFFIXES, is_dicom, is_structure_set
 from intarsia.data.doctor.folders import group_files
 from intarsia.data.doctor.foreign import foreign_annotations
 from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.slices import suffix_of
 
 _LOOKED_AT = 10
 _EXAMPLE = """    DIR/images/a.jpg  DIR/masks/a.png                       (a share is then taken out for validation)
@@ -45,6 +46,7 @@ def explain_nothing(
             *rows[:12],
             *more,
             *_dicom_without_ending(root, others),
+            *_contours(root, images),
             *(hints[:4] or _hints(root, images, others)),
             "What would be found, for example:",
             _EXAMPLE,
@@ -63,6 +65,17 @@ def _dicom_without_ending(root: Path, others: Sequence[str]) -> list[str]:
     return [
         f"Hint: {len(bare)} files such as {bare[0]} are DICOM by what they hold, and images are known by their names: "
         f"let them end in .dcm, with  {command}"
+    ]
+
+
+def _contours(root: Path, images: Sequence[str]) -> list[str]:
+    """Structure sets of radiotherapy, which are DICOM files without pixels."""
+    found = [path for path in images if suffix_of(path) in DICOM_SUFFIXES and is_structure_set(root / path)]
+    if not found:
+        return []
+    return [
+        f"Hint: {len(found)} files such as {found[0]} are contours of radiotherapy (DICOM RTSTRUCT), which are not "
+        "read: make DICOM segmentations (SEG) or NIfTI label volumes of them, as 3D Slicer and plastimatch do."
     ]
 
 

@@ -17,11 +17,12 @@ from intarsia.data.description.contained import splits_of_tars
 from intarsia.data.description.pairing import Listing
 from intarsia.data.description.splits import OwnSplit, list_split
 from intarsia.data.doctor.affixes import Affixes
-from intarsia.data.doctor.annotated import Annotated, find_annotated
+from intarsia.data.doctor.annotated import Annotated, annotation_files, find_annotated
 from intarsia.data.doctor.candidates import LABEL_TIERS, Candidate, find_candidates
 from intarsia.data.doctor.class_masks import ClassMasks, find_class_masks
 from intarsia.data.doctor.findings import Alternative, Finding, some
 from intarsia.data.doctor.folders import Group, group_files, is_meant_for_training
+from intarsia.data.doctor.foreign import numbered_objects
 from intarsia.data.doctor.layout_help import explain_nothing
 from intarsia.data.doctor.leftovers import by_extension, left_over
 from intarsia.data.doctor.one_hot import with_bands
@@ -101,6 +102,9 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
     annotated, hints = find_annotated(root, images, others) if without_labels else (None, [])
     if annotated is not None:
         found, chosen = annotated.found, None
+        if "val" not in found.rules and "test" not in found.rules:
+            own = annotation_files(root, found)
+            apply_lists(root, found, [path for path in others if path not in own], images)
     if not found.rules:
         raise LayoutError(explain_nothing(root, images, others, labels, hints))
     used = found.used
@@ -114,6 +118,7 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
         told = {path for entry in shown for path in entry.label_paths()}
         found.warnings += left_over(images, used | found.told | told)
     if masks is None and annotated is None:
+        problems += _numbered(root, found, others)
         masks = with_bands(root, found, others)
     with_slices(root, found)
     return Layout(
@@ -208,6 +213,17 @@ def _obstacle(masks: ClassMasks) -> tuple[list[Finding], list[Finding]]:
         )
     ]
     return problem, []
+
+
+def _numbered(root: Path, found: SplitRules, others: Sequence[str]) -> list[Finding]:
+    """A problem where a file of Segments.ai says that the label images hold numbers of objects, in each other ones."""
+    labels = [pair.label or "" for listing in found.listings.values() for pair in listing.pairs]
+    file = None if all("semantic" in label.lower() for label in labels) else numbered_objects(root, others)
+    if file is None:
+        return []
+    text = f"{file} says that the label images hold numbers of objects, of which it lists the classes (Segments.ai)"
+    advice = "export label images of classes (export_dataset(..., export_format='semantic') of segments-ai)"
+    return [Finding("labels are numbers of objects", text, advice)]
 
 
 # --- What else there is -------------------------------------------------------------------------------------------
