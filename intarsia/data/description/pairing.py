@@ -278,7 +278,10 @@ def matching_images(root: Path, source: Source) -> Iterator[tuple[tuple[str, ...
 
 
 def _matching(root: Path, source: Source, side: Literal["images", "labels"]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """(key, path relative to the root) of the files of one side; the key is what both sides have in common."""
+    """(key, path relative to the root) of the files of one side; the key is what both sides have in common.
+
+    Letters may be composed on one side and decomposed on the other, as files that come from macOS have them.
+    """
     own = (source.images, source.image_prefix, source.image_suffix)
     other = (source.labels, source.label_prefix, source.label_suffix)
     (pattern, prefix, suffixes), (rival, rival_prefix, rival_suffixes) = (
@@ -287,10 +290,12 @@ def _matching(root: Path, source: Source, side: Literal["images", "labels"]) -> 
     assert pattern is not None
     rival_folder = None if rival is None or "*" in pattern else _below(rival, pattern)
     share_folder = rival is not None and PurePosixPath(rival) == PurePosixPath(pattern)
+    prefix, rival_prefix = same_name(prefix), same_name(rival_prefix)
+    suffixes, rival_suffixes = tuple(map(same_name, suffixes)), tuple(map(same_name, rival_suffixes))
     least = 0 if pattern.endswith("*") else 1  # of a folder for each sample its own name may be all there is
     for folder, captured in _expand(root, pattern):
         for path in walk_files(folder, recursive=source.recursive):
-            below, _, name = path.rpartition("/")
+            below, _, name = (path if path.isascii() else same_name(path)).rpartition("/")
             if rival_folder is not None and (below == rival_folder or below.startswith(rival_folder + "/")):
                 continue
             core = strip_affixes(name, prefix, suffixes, least=least)
@@ -301,7 +306,7 @@ def _matching(root: Path, source: Source, side: Literal["images", "labels"]) -> 
                 if rival_core is not None and len(rival_core) < len(core):
                     continue
             inner = "/".join(part for part in (below, core) if part)
-            key = (*captured, inner) if inner else captured
+            key = (*map(same_name, captured), inner) if inner else tuple(map(same_name, captured))
             yield key, (folder / path).relative_to(root).as_posix()
 
 
