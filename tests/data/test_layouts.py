@@ -452,3 +452,69 @@ def test_a_folder_for_each_sample(tmp_path: Path) -> None:
     for pair in layout.listings["val"].pairs:
         assert pair.label == pair.image.replace("image", "mask")
         assert pair.image.startswith("val/")
+
+
+def test_a_split_that_folder_and_subfolder_say(tmp_path: Path) -> None:
+    """FloodNet: the val folder was passed over without a word."""
+    for split, count in (("train", 4), ("val", 2)):
+        for number in range(count):
+            tree(tmp_path, (f"{split}/{split}-org-img/{number}.jpg", f"{split}/{split}-label-img/{number}_lab.png"))
+    layout = find_layout(tmp_path)
+    assert {split: len(files.pairs) for split, files in layout.listings.items()} == {"train": 4, "val": 2}
+
+
+def test_folders_that_say_nothing_below_one_that_says_a_split(tmp_path: Path) -> None:
+    """CHAOS: images and labels lay in one group of files, which has no pairs."""
+    for case in "123":
+        for number in range(3):
+            write(tmp_path / f"Train_Sets/MR/{case}/T2SPIR/Anon/IMG-{number}.png", PICTURE)
+            write(tmp_path / f"Train_Sets/MR/{case}/T2SPIR/Ground/IMG-{number}.png", MASK)
+    layout = find_layout(tmp_path)
+    pairs = {(pair.image, pair.label) for pair in layout.listings["train"].pairs}
+    assert len(pairs) == 9
+    assert all(label == image.replace("Anon", "Ground") for image, label in pairs)
+
+
+@pytest.mark.parametrize("end", ["", "_0"])
+def test_images_beside_their_masks_in_a_folder_called_output(tmp_path: Path, end: str) -> None:
+    """LandCover.ai, where the script that cuts tiles writes them."""
+    for number in range(5):
+        tree(tmp_path, (f"output/M-33-{number}{end}.jpg", f"output/M-33-{number}{end}_m.png"))
+    assert len(find_layout(tmp_path).listings["train"].pairs) == 5
+
+
+def test_images_that_no_list_names_are_told_once(tmp_path: Path) -> None:
+    for number in range(12):
+        tree(tmp_path, (f"images/{number}.jpg", f"masks/{number}.png"))
+    (tmp_path / "train.txt").write_text("0\n1\n2\n")
+    assert [warning.kind for warning in find_layout(tmp_path).warnings] == ["not listed"]
+
+
+HINTS: dict[str, tuple[str, str, str]] = {
+    "sam": ("a.json", '{"annotations": [{"segmentation": {}, "predicted_iou": 1}]}', "which have no classes"),
+    "kili": ("all.json", '[{"externalId": "a", "labels": [{"jsonResponse": {}}]}]', "Kili annotations .* as COCO"),
+    "encord": ("all.json", '[{"label_hash": "x", "data_units": {}}]', "Encord annotations .* as COCO"),
+    "hasty": ("all.json", '{"label_classes": [], "images": [{"labels": []}]}', "Hasty annotations .* as COCO"),
+    "dataloop": (
+        "a.json", '{"filename": "/a.png", "annotations": [{"label": "x", "coordinates": []}]}', "Dataloop annotations",
+    ),
+    "aperio": ("a.xml", "<Annotations><Region Id='1'><Vertex X='1' Y='2'/></Region></Annotations>", "open them in QuPath"),
+    "nowhere": ("labels.gpkg", "x", "give the images a place"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", HINTS)
+def test_what_is_not_read_is_named_with_what_to_do(tmp_path: Path, tool: str) -> None:
+    name, text, said = HINTS[tool]
+    write(tmp_path / "a.png", PICTURE)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(LayoutError, match=rf"Hint: .*{said}"):
+        find_layout(tmp_path)
+
+
+def test_a_volume_for_each_class_is_told(tmp_path: Path) -> None:
+    for case in ("s01", "s02", "s03"):
+        for name in ("ct", "segmentations/liver", "segmentations/spleen"):
+            volume(tmp_path / f"{case}/{name}.nii.gz", np.zeros((4, 5, 3), np.uint8))
+    with pytest.raises(LayoutError, match=r"3 folders such as s01/segmentations hold a label volume for each class"):
+        find_layout(tmp_path)

@@ -136,12 +136,13 @@ def _within(group: Group) -> list[Candidate]:
         cores = joined(present, present, pair)
         if not cores:
             continue
+        bare = pair[0] == Affixes()
         pair = at_separators(pair, sorted(cores))
         (own, _), (role, rank) = _affix_role(pair[0]), _affix_role(pair[1])
         told = role not in ("none", "image")
         # Without a telling word: x and x_anything, if that is what most of the folder consists of.
         lettered = any(letter.isalpha() for letter in pair[1].suffix + pair[1].prefix)
-        plain = pair[0] == Affixes() and lettered and len(cores) >= 3 and 3 * len(cores) >= len(files)
+        plain = bare and lettered and len(cores) >= 3 and 3 * len(cores) >= len(files)
         if own in IMAGE_ROLES and (told or (role == "none" and plain)):
             found.append(Candidate(group, group, pair, cores, role, rank))
     return found

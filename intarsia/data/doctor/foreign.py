@@ -145,6 +145,8 @@ def _is_yolo(cells: Sequence[str]) -> bool:
 
 
 def _xml(text: str) -> tuple[str, str] | None:
+    if "<Vertex " in text and "<Region" in text:
+        return "outlines of Aperio ImageScope", "open them in QuPath and export GeoJSON, a file for each image"
     if "<annotation" in text and "<polygon" in text:
         return "XML polygons", _PAINT
     if "<annotation" in text and "<bndbox" in text:

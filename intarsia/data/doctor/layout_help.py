@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from intarsia.data.dicom import DICOM_SUFFIXES, is_dicom, is_structure_set
-from intarsia.data.doctor.folders import group_files
+from intarsia.data.doctor.findings import some
+from intarsia.data.doctor.folders import group_files, role_of
 from intarsia.data.doctor.foreign import foreign_annotations
 from intarsia.data.image_io import IMAGE_SUFFIXES
-from intarsia.data.slices import suffix_of
+from intarsia.data.slices import is_volume, suffix_of
 
 _LOOKED_AT = 10
+_FEW = 2
 _EXAMPLE = """    DIR/images/a.jpg  DIR/masks/a.png                       (a share is then taken out for validation)
     DIR/images/train/a.jpg  DIR/masks/train/a.png  DIR/images/val/b.jpg  DIR/masks/val/b.png
     DIR/train/a.png  DIR/trainannot/a.png  DIR/val/b.png  DIR/valannot/b.png
@@ -94,7 +96,7 @@ def _hints(root: Path, images: Sequence[str], others: Sequence[str]) -> list[str
         if not hints and kinds[suffix] >= max(1, len(images) // 2):
             hints.append(f"Hint: {kinds[suffix]} {suffix} files may be {what}; convert them to label images first.")
     groups = group_files(images)
-    hints += _label_studio(images)
+    hints += [*_label_studio(images), *_volumes_of_classes(images)]
     pairs = [(one, two) for one in groups for two in groups if one.template < two.template and one.count > 1]
     for one, two in pairs:
         if one.count == two.count and (one.role != two.role or one.role == "none"):
@@ -110,6 +112,22 @@ def _hints(root: Path, images: Sequence[str], others: Sequence[str]) -> list[str
                 f"nothing ({first[1]}{first[2]}, {second[1]}{second[2]}); rename them alike."
             )
     return hints[:4]
+
+
+def _volumes_of_classes(images: Sequence[str]) -> list[str]:
+    """A folder of label volumes for each scan, with one for each class, as TotalSegmentator writes them."""
+    folders: dict[PurePosixPath, set[str]] = defaultdict(set)
+    for path in images:
+        place = PurePosixPath(path)
+        if is_volume(path) and role_of(place.parent.name)[0] == "label":
+            folders[place.parent].add(place.name)
+    shared = set.intersection(*folders.values()) if len(folders) > 1 else set()
+    if len(shared) < _FEW:
+        return []
+    return [
+        f"Hint: {len(folders)} folders such as {next(iter(folders))} hold a label volume for each class "
+        f"({some(sorted(shared), 3)}); combine those of a scan into one volume with a number for each class, beside the scan (TotalSegmentator: --ml)."
+    ]
 
 
 def _label_studio(images: Sequence[str]) -> list[str]:

@@ -100,6 +100,11 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
         apply_lists(root, found, others, images)
     without_labels = labels is None and masks is None and (not found.rules or _is_by_product(chosen))
     annotated, hints = find_annotated(root, images, others) if without_labels else (None, [])
+    if not found.rules and annotated is None and labels is None:
+        groups = group_files(images, whole=True)
+        candidates = find_candidates(root, groups)
+        chosen = _best(candidates)
+        found = by_folders(root, chosen, groups) if chosen is not None else found
     if annotated is not None:
         found, chosen = annotated.found, None
         if "val" not in found.rules and "test" not in found.rules:

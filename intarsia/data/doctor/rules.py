@@ -209,6 +209,7 @@ def apply_lists(root: Path, found: SplitRules, others: Sequence[str], images: Se
         found.add(root, split, own)
     found.notes += lists.notes
     unlisted = sorted({pair.image for pair in pairs} - found.used)
+    found.told |= {file for pair in pairs if pair.image in unlisted for file in (pair.image, *pair.label_files)}
     if unlisted:
         text = f"{len(unlisted)} images with labels are in none of the lists; left out"
         found.warnings.append(Finding("not listed", text, "add them to a list, or remove the lists", tuple(unlisted)))
