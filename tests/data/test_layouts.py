@@ -480,7 +480,10 @@ def test_images_beside_their_masks_in_a_folder_called_output(tmp_path: Path, end
     """LandCover.ai, where the script that cuts tiles writes them."""
     for number in range(5):
         tree(tmp_path, (f"output/M-33-{number}{end}.jpg", f"output/M-33-{number}{end}_m.png"))
-    assert len(find_layout(tmp_path).listings["train"].pairs) == 5
+    for split, numbers in (("train", "012"), ("val", "34")):
+        (tmp_path / f"{split}.txt").write_text("".join(f"M-33-{number}{end}\n" for number in numbers))
+    found = find_layout(tmp_path).listings
+    assert {split: len(files.pairs) for split, files in found.items()} == {"train": 3, "val": 2}
 
 
 def test_images_that_no_list_names_are_told_once(tmp_path: Path) -> None:
@@ -496,11 +499,13 @@ HINTS: dict[str, tuple[str, str, str]] = {
     "encord": ("all.json", '[{"label_hash": "x", "data_units": {}}]', "Encord annotations .* as COCO"),
     "hasty": ("all.json", '{"label_classes": [], "images": [{"labels": []}]}', "Hasty annotations .* as COCO"),
     "dataloop": (
-        "a.json", '{"filename": "/a.png", "annotations": [{"label": "x", "coordinates": []}]}', "Dataloop annotations",
+        "a.json",
+        '{"filename": "/a.png", "annotations": [{"label": "x", "coordinates": []}]}',
+        "Dataloop annotations",
     ),
-    "aperio": ("a.xml", "<Annotations><Region Id='1'><Vertex X='1' Y='2'/></Region></Annotations>", "open them in QuPath"),
+    "aperio": ("a.xml", "<Annotations><Region Id='1'><Vertex X='1' Y='2'/></Region>", "open them in QuPath"),
     "nowhere": ("labels.gpkg", "x", "give the images a place"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("tool", HINTS)
@@ -517,4 +522,10 @@ def test_a_volume_for_each_class_is_told(tmp_path: Path) -> None:
         for name in ("ct", "segmentations/liver", "segmentations/spleen"):
             volume(tmp_path / f"{case}/{name}.nii.gz", np.zeros((4, 5, 3), np.uint8))
     with pytest.raises(LayoutError, match=r"3 folders such as s01/segmentations hold a label volume for each class"):
+        find_layout(tmp_path)
+
+
+def test_a_folder_without_any_image_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing here")
+    with pytest.raises(LayoutError, match="no image in"):
         find_layout(tmp_path)

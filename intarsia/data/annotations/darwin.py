@@ -104,13 +104,19 @@ def _area(entry: Mapping[str, Any], where: str) -> Outline | None:
         (x, y), (across, down) = (_corner(said.get(key), where) for key in ("center", "radius"))
         turned = np.rad2deg(number(said.get("angle") or 0, f"{where}, its angle"))
         return Outline(((ellipse(x, y, across, down, where, float(turned)),),))
-    paths = said.get("paths") or [said.get("path"), *(said.get("additional_paths") or [])]
-    if kind == "complex_polygon" and isinstance(said.get("path"), list) and said["path"][:1] != [{}]:
-        paths = said["path"] if isinstance(said["path"][0], list) else paths
+    rings = [ring for ring in (_ring(path, where) for path in _paths(said, where)) if len(ring) > 2]
+    return Outline((tuple(rings),)) if rings else None
+
+
+def _paths(said: Mapping[str, Any], where: str) -> list[Any]:
+    """All paths of a polygon: listed, or the first apart from the others, or (complex_polygon) each in one list."""
+    first, others = said.get("path"), said.get("additional_paths") or []
+    if isinstance(first, list) and first and all(isinstance(part, list) for part in first):
+        return first
+    paths = said.get("paths", [first, *others] if isinstance(others, list) else None)
     if not isinstance(paths, list):
         raise ValueError(f"{where}: its paths are no list")
-    rings = [ring for ring in (_ring(path, where) for path in paths) if len(ring) > 2]
-    return Outline((tuple(rings),)) if rings else None
+    return paths
 
 
 def _ring(path: Any, where: str) -> Ring:

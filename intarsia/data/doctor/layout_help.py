@@ -126,7 +126,8 @@ def _volumes_of_classes(images: Sequence[str]) -> list[str]:
         return []
     return [
         f"Hint: {len(folders)} folders such as {next(iter(folders))} hold a label volume for each class "
-        f"({some(sorted(shared), 3)}); combine those of a scan into one volume with a number for each class, beside the scan (TotalSegmentator: --ml)."
+        f"({some(sorted(shared), 3)}); combine those of a scan into one volume with a number for each class, "
+        "beside the scan (TotalSegmentator: --ml)."
     ]
 
 

@@ -105,6 +105,8 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
         candidates = find_candidates(root, groups)
         chosen = _best(candidates)
         found = by_folders(root, chosen, groups) if chosen is not None else found
+        if chosen is not None and "val" not in found.rules and "test" not in found.rules:
+            apply_lists(root, found, others, images)
     if annotated is not None:
         found, chosen = annotated.found, None
         if "val" not in found.rules and "test" not in found.rules:

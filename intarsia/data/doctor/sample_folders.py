@@ -35,7 +35,9 @@ def by_sample_folders(root: Path, images: Sequence[str]) -> SplitRules:
         folders[folder][_bare(stem_of(path), folder.name)] = path
     found = SplitRules()
     counts = Counter(stem for stems in folders.values() for stem in stems)
-    common = [stem for stem, count in counts.items() if count >= max(_FEWEST, _MOSTLY * max(counts.values()))]
+    common = [
+        stem for stem, count in counts.items() if count >= max(_FEWEST, _MOSTLY * max(counts.values(), default=0))
+    ]
     labels = [stem for stem in common if role_of(stem)[0] == "label"]
     pictures = [stem for stem in common if role_of(stem)[0] in ("image", "none")]
     pictures = [stem for stem in pictures if role_of(stem)[0] == "image"] or pictures

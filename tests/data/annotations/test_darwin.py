@@ -52,12 +52,14 @@ def test_the_files_of_before_and_ellipses(tmp_path: Path) -> None:
         "annotations": [
             {"name": "road", "polygon": {"path": outer, "additional_paths": [hole]}},
             {"name": "disc", "ellipse": disc},
+            {"name": "road", "complex_polygon": {"path": [outer, hole]}},
+            {"name": "road", "complex_polygon": {"path": []}},
         ],
     }
     assert Darwin().recognise(json.dumps(found))
     write(tmp_path / "a.json", found)
-    road, circle = Darwin().look_through(tmp_path, None).draw("a.json", lambda: SIZE).shapes
-    assert len(road.area.polygons[0]) == 2
+    road, circle, again = Darwin().look_through(tmp_path, None).draw("a.json", lambda: SIZE).shapes
+    assert len(road.area.polygons[0]) == len(again.area.polygons[0]) == 2
     assert circle.area.polygons[0][0].mean(axis=0) == pytest.approx([45, 20])
 
 
