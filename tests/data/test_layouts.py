@@ -486,6 +486,13 @@ def test_images_beside_their_masks_in_a_folder_called_output(tmp_path: Path, end
     assert {split: len(files.pairs) for split, files in found.items()} == {"train": 3, "val": 2}
 
 
+def test_predictions_beside_their_overlays_are_no_data(tmp_path: Path) -> None:
+    for number in range(5):
+        tree(tmp_path, (f"output/{number}.jpg", f"output/{number}_overlay.png"))
+    with pytest.raises(LayoutError):
+        find_layout(tmp_path)
+
+
 def test_images_that_no_list_names_are_told_once(tmp_path: Path) -> None:
     for number in range(12):
         tree(tmp_path, (f"images/{number}.jpg", f"masks/{number}.png"))

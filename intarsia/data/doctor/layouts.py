@@ -102,7 +102,7 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
     annotated, hints = find_annotated(root, images, others) if without_labels else (None, [])
     if not found.rules and annotated is None and labels is None:
         groups = group_files(images, whole=True)
-        candidates = find_candidates(root, groups)
+        candidates = [one for one in find_candidates(root, groups) if LABEL_TIERS[one.role] <= LABEL_TIERS["none"]]
         chosen = _best(candidates)
         found = by_folders(root, chosen, groups) if chosen is not None else found
         if chosen is not None and "val" not in found.rules and "test" not in found.rules:
