@@ -96,22 +96,15 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
             join_others(root, found, chosen, candidates, groups)
     if not found.rules and labels is None:
         found = by_sample_folders(root, images)
-    if "val" not in found.rules and "test" not in found.rules:
-        apply_lists(root, found, others, images)
+    _with_lists(root, found, others, images)
     without_labels = labels is None and masks is None and (not found.rules or _is_by_product(chosen))
     annotated, hints = find_annotated(root, images, others) if without_labels else (None, [])
     if not found.rules and annotated is None and labels is None:
-        groups = group_files(images, whole=True)
-        candidates = [one for one in find_candidates(root, groups) if LABEL_TIERS[one.role] <= LABEL_TIERS["none"]]
-        chosen = _best(candidates)
-        found = by_folders(root, chosen, groups) if chosen is not None else found
-        if chosen is not None and "val" not in found.rules and "test" not in found.rules:
-            apply_lists(root, found, others, images)
+        chosen, found = _by_whole_folders(root, images, others)
     if annotated is not None:
         found, chosen = annotated.found, None
-        if "val" not in found.rules and "test" not in found.rules:
-            own = annotation_files(root, found)
-            apply_lists(root, found, [path for path in others if path not in own], images)
+        own = annotation_files(root, found)
+        _with_lists(root, found, [path for path in others if path not in own], images)
     if not found.rules:
         raise LayoutError(explain_nothing(root, images, others, labels, hints))
     used = found.used
@@ -142,6 +135,24 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
         annotated=annotated,
         listings=found.listings,
     )
+
+
+def _with_lists(root: Path, found: SplitRules, others: Sequence[str], images: Sequence[str]) -> None:
+    """What lists say of the splits, where folders do not."""
+    if "val" not in found.rules and "test" not in found.rules:
+        apply_lists(root, found, others, images)
+
+
+def _by_whole_folders(root: Path, images: Sequence[str], others: Sequence[str]) -> tuple[Candidate | None, SplitRules]:
+    """A second look, where nothing pairs: also folders that say nothing, and those of predictions, may hold images."""
+    groups = group_files(images, whole=True)
+    found = [one for one in find_candidates(root, groups) if LABEL_TIERS[one.role] <= LABEL_TIERS["none"]]
+    chosen = _best(found)
+    if chosen is None:
+        return None, SplitRules()
+    rules = by_folders(root, chosen, groups)
+    _with_lists(root, rules, others, images)
+    return chosen, rules
 
 
 def _of_tars(root: Path, tars: Sequence[str], others: Sequence[str]) -> Layout:
