@@ -254,8 +254,9 @@ _NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm
 
 def _confidence(how: PseudoLabels | None, task: SemanticSegmentation) -> FixedConfidence | OwnConfidence:
     """What says which pseudo labels count, of a task whose pixels have one class, or several."""
-    if how is None or how.confidence != "adaptive":
-        return FixedConfidence(1.0 if how is None else how.confidence)
+    least = 1.0 if how is None else how.confidence
+    if not isinstance(least, str):
+        return FixedConfidence(least)
     return OwnConfidence(task.num_classes, 2) if task.multi_label else OwnConfidence(1, max(task.num_classes, 2))
 
 
