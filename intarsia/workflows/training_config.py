@@ -69,7 +69,7 @@ class TrainingRequest:
     plain: tuple[str, ...] = ()
     rare_every: int | None = None
     unlabelled: Path | None = None
-    confidence: float | None = None
+    confidence: float | str | None = None
     teacher: PathLike | None = None
     network: GivenNetwork | None = None
     lora: int | None = None
