@@ -509,18 +509,27 @@ def test_what_is_given_to_forward_is_checked() -> None:
 )
 def test_weights_of_segmentation_models_pytorch_give_its_logits(kind: str, head: str, tmp_path: Path) -> None:
     smp = pytest.importorskip("segmentation_models_pytorch", reason="segmentation_models_pytorch is not installed")
-    torch.manual_seed(0)
-    theirs = getattr(smp, kind)(encoder_name="resnet18", encoder_weights=None, in_channels=4, classes=3).eval()
-    for value in theirs.buffers():
-        if value.is_floating_point():
-            value.uniform_(0.5, 1.5)
+    theirs = learnt(getattr(smp, kind)(encoder_name="resnet18", encoder_weights=None, in_channels=4, classes=3))
     torch.save(theirs.state_dict(), tmp_path / "smp.pth")
     ours = made(head, "resnet18", bands=4, weights=tmp_path / "smp.pth", pretrained="auto")
+    assert_same_logits(ours, theirs, images(4, 64, 96))
+
+
+def learnt(model: nn.Module) -> nn.Module:
+    """A model whose norms have seen images, so that they pass on what comes."""
+    torch.manual_seed(0)
+    for norm in (part for part in model.modules() if isinstance(part, nn.BatchNorm2d)):
+        nn.init.normal_(norm.running_mean, std=0.1)  # type: ignore[arg-type]
+        nn.init.uniform_(norm.running_var, 0.5, 1.5)  # type: ignore[arg-type]
+    return model.eval()
+
+
+def assert_same_logits(ours: nn.Module, theirs: nn.Module, shown: Tensor) -> None:
     with torch.no_grad():
-        expected = theirs(images(4, 64, 96))
-        torch.testing.assert_close(
-            ours(images(4, 64, 96)), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())
-        )
+        found, expected = ours(shown), theirs(shown)
+    largest = float(expected.abs().max())
+    assert expected.std() > 1e-3 * largest > 0, "all logits are alike, so they prove nothing"
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * largest)
 
 
 SHAPES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
@@ -561,6 +570,8 @@ SHAPES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
     ),
     "linknet 3": ("Linknet", "linknet", {"encoder_depth": 3}, {"depth": 3}),
     "fpn": ("FPN", "fpn", {"decoder_segmentation_channels": 64}, {"decoder_channels": 64}),
+    "pan": ("PAN", "pan", {}, {}),
+    "pan 48": ("PAN", "pan", {"decoder_channels": 48}, {"decoder_channels": 48}),
 }
 """Model of that library, decoder here, arguments of both."""
 
@@ -569,17 +580,10 @@ SHAPES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
 def test_decoders_of_other_shapes_give_the_logits_of_that_library(case: str) -> None:
     smp = pytest.importorskip("segmentation_models_pytorch", reason="segmentation_models_pytorch is not installed")
     kind, head, arguments, options = SHAPES[case]
-    torch.manual_seed(0)
-    theirs = getattr(smp, kind)(encoder_name="resnet18", encoder_weights=None, classes=3, **arguments).eval()
-    for value in theirs.buffers():
-        if value.is_floating_point():
-            value.uniform_(0.5, 1.5)
+    theirs = learnt(getattr(smp, kind)(encoder_name="resnet18", encoder_weights=None, classes=3, **arguments))
     ours = made(head, "resnet18", **options)
     apply_state(ours, translated(theirs.state_dict()))
-    with torch.no_grad():
-        expected = theirs(images(height=64, width=96))
-        found = ours(images(height=64, width=96))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+    assert_same_logits(ours, theirs, images(height=128, width=160))
 
 
 def test_shapes_of_decoders_are_kept_with_the_weights(tmp_path: Path) -> None:
