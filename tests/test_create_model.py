@@ -64,6 +64,11 @@ def test_other_recipes_by_their_names(name: str) -> None:
     assert made(name, None, num_classes=1)(images()).shape == (2, 1, 61, 70)
 
 
+@pytest.mark.parametrize("trunk", [f"timm://{PYRAMID}", f"timm/{PYRAMID}", f"hf-hub:timm/{PYRAMID}"])
+def test_a_trunk_by_its_name_on_the_hub(trunk: str) -> None:
+    assert made(trunk=trunk).facts.recipe == f"unet_timm:{PYRAMID}"
+
+
 def test_a_published_recipe_has_its_own_classes() -> None:
     assert made("segformer_mit-b0_8xb2-160k_ade20k-512x512", None, num_classes=None).num_classes == 150
 
@@ -478,6 +483,9 @@ def test_random_weights_are_those_of_torchs_generator() -> None:
     [
         ("manet", {}, r"manet is a decoder: say on which network, trunk='resnet34'"),
         ("unett", {"trunk": PYRAMID}, r"no decoder 'unett' for a trunk. Did you mean 'unet'\? There are: upernet"),
+        ("Unet++", {"trunk": PYRAMID}, r"Did you mean 'unetplusplus'\?"),
+        ("unet", {"trunk": "hf://somebody/network"}, "trunk is the name of a network of timm.*HFBackbone"),
+        ("deeplabv3plus", {"trunk": "dla34"}, "dla34 cannot be built with output_stride=16$"),
         ("unet", {"trunk": "resnet35"}, "timm .* has no network 'resnet35'; did you mean"),
         ("unet", {"trunk": PYRAMID, "num_classes": None}, "num_classes is missing"),
         ("unet", {"trunk": PYRAMID, "bands": 0}, "bands is 1 or more, found 0"),
@@ -513,6 +521,26 @@ def test_weights_of_segmentation_models_pytorch_give_its_logits(kind: str, head:
     torch.save(theirs.state_dict(), tmp_path / "smp.pth")
     ours = made(head, "resnet18", bands=4, weights=tmp_path / "smp.pth", pretrained="auto")
     assert_same_logits(ours, theirs, images(4, 64, 96))
+
+
+def test_an_encoder_that_computes_otherwise_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The tensors fit timm's EfficientNet, whose levels are others."""
+    smp = pytest.importorskip("segmentation_models_pytorch", reason="segmentation_models_pytorch is not installed")
+    for encoder, trunk, words in (
+        (
+            "efficientnet-b0",
+            "tf_efficientnet_b0",
+            "an EfficientNet of segmentation_models.pytorch, which has other levels",
+        ),
+        ("resnet18", "resnet18", ""),
+        ("tu-tf_efficientnet_b0", "tf_efficientnet_b0", ""),
+    ):
+        state = smp.FPN(encoder_name=encoder, encoder_weights=None, classes=3).state_dict()
+        torch.save(state, tmp_path / "smp.pth")
+        made("fpn", trunk, weights=tmp_path / "smp.pth", pretrained="auto")
+        said = capsys.readouterr().err
+        assert words in said
+        assert bool(words) == ("other levels" in said)
 
 
 def learnt(model: nn.Module) -> nn.Module:

@@ -300,7 +300,8 @@ def _created(timm: Any, name: str, bands: int, arguments: Mapping[str, Any]) -> 
         raise
     except (TypeError, ValueError, AssertionError, KeyError) as error:
         shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-        raise ValueError(f"timm's {name} cannot be built with {shown or 'these arguments'}: {error}") from error
+        said = f": {error}" if str(error) else ""
+        raise ValueError(f"timm's {name} cannot be built with {shown or 'these arguments'}{said}") from error
     if not hasattr(network, "forward_intermediates"):
         raise ValueError(f"timm {timm.__version__} does not give the levels of {name}; a newer one may")
     return network

@@ -83,7 +83,9 @@ IN_BLOCKS: dict[str, int] = {"BatNonLocalAttn": 256, "HaloAttn": 32, "LambdaLaye
 """
 
 FLOORED = frozenset({"byobnet", "resnet"})
-"""Files whose blocks round sizes up, but down where they average (`resnetaa50d`, `resnet50_clip`): such want multiples."""
+"""Files whose blocks round sizes up, but down where they average (`resnetaa50d`, `resnet50_clip`), which wants
+multiples of 32.
+"""
 
 STRIDES: dict[str, Mapping[int, int]] = {"tresnet": {0: 4}}
 """File -> level -> its stride, where timm says another one than there is."""

@@ -181,8 +181,8 @@ def _dilate(network: Any, file: str, name: str, output_stride: int) -> None:
                 part.padding = tuple(size // 2 * rate for size in part.kernel_size)
             elif getattr(part, "stride", 1) not in (1, (1, 1)):
                 raise ValueError(
-                    f"{name} strides by {type(part).__name__}, too, which no encoder of segmentation_models.pytorch does: "
-                    f"it cannot be given output_stride={output_stride} in its way; without smp_encoder"
+                    f"{name} strides by {type(part).__name__}, too, which no encoder of segmentation_models.pytorch "
+                    f"does: it cannot be given output_stride={output_stride} in its way; without smp_encoder"
                 )
     for level in network.feature_info:
         level["reduction"] = min(level["reduction"], output_stride)
