@@ -300,7 +300,8 @@ def test_recipes_of_any_bands_and_one_foreground() -> None:
         ("pspnet_timm:test_vit", "are for networks that can be dilated to stride 8: .*; take upernet or segformer"),
         ("deeplabv3_timm:swin_tiny_patch4_window7_224", "are for networks that can be dilated to stride 8"),
         ("dpt_timm:resnet18", r"dpt is for plain transformers; resnet18 has levels of strides \[2, 4, 8, 16, 32\]"),
-        ("nothing_timm:resnet50", "unknown recipe"),
+        ("nothing_timm:resnet50", "unknown recipe .* Before _timm: stands one of upernet, .*, unet, "),
+        ("unet_timm:timm/resnet18", "behind it a network of timm: unet_timm:resnet34"),
         ("eomt_timm:convnext_tiny", "open_blocks is for plain transformers"),
     ],
 )
