@@ -84,7 +84,7 @@ def offset_classified(*, head: Head) -> Head:
     layers = getattr(head, "seg_layers", None)
     if isinstance(layers, nn.ModuleList):
         for i, conv in enumerate(layers):
-            layers[i] = _in_place_of(conv, head).requires_grad_(conv.weight.requires_grad)
+            layers[i] = _in_place_of(conv, head).requires_grad_(bool(conv.weight.requires_grad))
     else:
         classified.conv_seg = _in_place_of(getattr(head, "conv_seg", None), head)
     return head
