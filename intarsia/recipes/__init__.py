@@ -56,9 +56,7 @@ class UnknownRecipeError(ValueError):
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         if timm_shown.MARK in name:
             heads = ", ".join(timm_trunks.HEADS)
-            hint = (
-                f" Before {timm_shown.MARK} stands one of {heads}; behind it a name of timm, as in unet_timm:resnet34."
-            )
+            hint = f" Before {timm_shown.MARK} stands one of {heads}; behind it a network of timm: unet_timm:resnet34."
         super().__init__(f"unknown recipe {name!r}.{hint} `intarsia config list` shows all of them.")
 
 
