@@ -130,7 +130,7 @@ def _is(kind: str, value: object) -> bool:
         return kind == "bool" and isinstance(value, bool)
     if isinstance(value, str) and _KINDS[kind] is Sequence:
         return False
-    return isinstance(value, _KINDS[kind]) and (kind != "tuple[int, int]" or len(value) == 2)  # type: ignore[arg-type]
+    return isinstance(value, _KINDS[kind]) and (kind != "tuple[int, int]" or len(value) == 2)
 
 
 def request_of(
