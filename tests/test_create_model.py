@@ -64,6 +64,11 @@ def test_other_recipes_by_their_names(name: str) -> None:
     assert made(name, None, num_classes=1)(images()).shape == (2, 1, 61, 70)
 
 
+@pytest.mark.parametrize("trunk", [f"timm://{PYRAMID}", f"timm/{PYRAMID}", f"hf-hub:timm/{PYRAMID}"])
+def test_a_trunk_by_its_name_on_the_hub(trunk: str) -> None:
+    assert made(trunk=trunk).facts.recipe == f"unet_timm:{PYRAMID}"
+
+
 def test_a_published_recipe_has_its_own_classes() -> None:
     assert made("segformer_mit-b0_8xb2-160k_ade20k-512x512", None, num_classes=None).num_classes == 150
 
@@ -478,6 +483,9 @@ def test_random_weights_are_those_of_torchs_generator() -> None:
     [
         ("manet", {}, r"manet is a decoder: say on which network, trunk='resnet34'"),
         ("unett", {"trunk": PYRAMID}, r"no decoder 'unett' for a trunk. Did you mean 'unet'\? There are: upernet"),
+        ("Unet++", {"trunk": PYRAMID}, r"Did you mean 'unetplusplus'\?"),
+        ("unet", {"trunk": "hf://somebody/network"}, "trunk is the name of a network of timm.*HFBackbone"),
+        ("deeplabv3plus", {"trunk": "dla34"}, "dla34 cannot be built with output_stride=16$"),
         ("unet", {"trunk": "resnet35"}, "timm .* has no network 'resnet35'; did you mean"),
         ("unet", {"trunk": PYRAMID, "num_classes": None}, "num_classes is missing"),
         ("unet", {"trunk": PYRAMID, "bands": 0}, "bands is 1 or more, found 0"),
@@ -509,18 +517,47 @@ def test_what_is_given_to_forward_is_checked() -> None:
 )
 def test_weights_of_segmentation_models_pytorch_give_its_logits(kind: str, head: str, tmp_path: Path) -> None:
     smp = pytest.importorskip("segmentation_models_pytorch", reason="segmentation_models_pytorch is not installed")
-    torch.manual_seed(0)
-    theirs = getattr(smp, kind)(encoder_name="resnet18", encoder_weights=None, in_channels=4, classes=3).eval()
-    for value in theirs.buffers():
-        if value.is_floating_point():
-            value.uniform_(0.5, 1.5)
+    theirs = learnt(getattr(smp, kind)(encoder_name="resnet18", encoder_weights=None, in_channels=4, classes=3))
     torch.save(theirs.state_dict(), tmp_path / "smp.pth")
     ours = made(head, "resnet18", bands=4, weights=tmp_path / "smp.pth", pretrained="auto")
+    assert_same_logits(ours, theirs, images(4, 64, 96))
+
+
+def test_an_encoder_that_computes_otherwise_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The tensors fit timm's EfficientNet, whose levels are others."""
+    smp = pytest.importorskip("segmentation_models_pytorch", reason="segmentation_models_pytorch is not installed")
+    for encoder, trunk, words in (
+        (
+            "efficientnet-b0",
+            "tf_efficientnet_b0",
+            "an EfficientNet of segmentation_models.pytorch, which has other levels",
+        ),
+        ("resnet18", "resnet18", ""),
+        ("tu-tf_efficientnet_b0", "tf_efficientnet_b0", ""),
+    ):
+        state = smp.FPN(encoder_name=encoder, encoder_weights=None, classes=3).state_dict()
+        torch.save(state, tmp_path / "smp.pth")
+        made("fpn", trunk, weights=tmp_path / "smp.pth", pretrained="auto")
+        said = capsys.readouterr().err
+        assert words in said
+        assert bool(words) == ("other levels" in said)
+
+
+def learnt(model: nn.Module) -> nn.Module:
+    """A model whose norms have seen images, so that they pass on what comes."""
+    torch.manual_seed(0)
+    for norm in (part for part in model.modules() if isinstance(part, nn.BatchNorm2d)):
+        nn.init.normal_(norm.running_mean, std=0.1)  # type: ignore[arg-type]
+        nn.init.uniform_(norm.running_var, 0.5, 1.5)  # type: ignore[arg-type]
+    return model.eval()
+
+
+def assert_same_logits(ours: nn.Module, theirs: nn.Module, shown: Tensor) -> None:
     with torch.no_grad():
-        expected = theirs(images(4, 64, 96))
-        torch.testing.assert_close(
-            ours(images(4, 64, 96)), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())
-        )
+        found, expected = ours(shown), theirs(shown)
+    largest = float(expected.abs().max())
+    assert expected.std() > 1e-3 * largest > 0, "all logits are alike, so they prove nothing"
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * largest)
 
 
 SHAPES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
@@ -561,6 +598,8 @@ SHAPES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
     ),
     "linknet 3": ("Linknet", "linknet", {"encoder_depth": 3}, {"depth": 3}),
     "fpn": ("FPN", "fpn", {"decoder_segmentation_channels": 64}, {"decoder_channels": 64}),
+    "pan": ("PAN", "pan", {}, {}),
+    "pan 48": ("PAN", "pan", {"decoder_channels": 48}, {"decoder_channels": 48}),
 }
 """Model of that library, decoder here, arguments of both."""
 
@@ -569,17 +608,10 @@ SHAPES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
 def test_decoders_of_other_shapes_give_the_logits_of_that_library(case: str) -> None:
     smp = pytest.importorskip("segmentation_models_pytorch", reason="segmentation_models_pytorch is not installed")
     kind, head, arguments, options = SHAPES[case]
-    torch.manual_seed(0)
-    theirs = getattr(smp, kind)(encoder_name="resnet18", encoder_weights=None, classes=3, **arguments).eval()
-    for value in theirs.buffers():
-        if value.is_floating_point():
-            value.uniform_(0.5, 1.5)
+    theirs = learnt(getattr(smp, kind)(encoder_name="resnet18", encoder_weights=None, classes=3, **arguments))
     ours = made(head, "resnet18", **options)
     apply_state(ours, translated(theirs.state_dict()))
-    with torch.no_grad():
-        expected = theirs(images(height=64, width=96))
-        found = ours(images(height=64, width=96))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+    assert_same_logits(ours, theirs, images(height=128, width=160))
 
 
 def test_shapes_of_decoders_are_kept_with_the_weights(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 import intarsia
 from intarsia.cli import train as command
 from intarsia.weights.file import load_state, read_meta
+from intarsia.workflows.training_keywords import _KINDS, TrainingKeywords, check_values
 
 pytest.importorskip("timm", reason="timm is not installed")
 
@@ -149,6 +150,33 @@ def test_what_does_not_fit_is_said(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         intarsia.train(made(**given), data=data / "data.yaml", out=tmp_path / "run", **{**QUICK, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"eval_every": 5}, "the duration '5' has no unit; write '5 steps', '5 epochs'"),
+        ({"duration": 20}, "'20' has no unit"),
+        ({"cache_features": True}, r"cache_features takes PathLike, found True"),
+        ({"crop": (64, 64, 3)}, r"crop takes int \| tuple\[int, int\], found \(64, 64, 3\)"),
+        ({"batch": "4"}, "batch takes int, found '4'"),
+        ({"ema": "0.9"}, "ema takes float, found '0.9'"),
+        ({"plain": "sky"}, r"plain takes Sequence\[str\], found 'sky'"),
+        ({"deterministic": 1}, "deterministic takes bool, found 1"),
+    ],
+    ids=str,
+)
+def test_a_value_of_another_kind_is_said(option: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        intarsia.train("fast_scnn", out=tmp_path / "run", **option)
+
+
+def test_values_that_are_of_a_kind() -> None:
+    check_values({"batch": np.int64(2), "crop": [64, 96], "pretrained": False, "weights": Path("a"), "lr": 1})
+    check_values({"set": {"a": 1}, "freeze": "backbone", "eval_every": None, "devices": 2})
+    kinds = {kind for takes in TrainingKeywords.__annotations__.values() for kind in str(
+        getattr(takes, "__forward_arg__", takes)).split(" | ")}  # fmt: skip
+    assert kinds == set(_KINDS)
 
 
 def test_a_model_of_a_file_needs_a_recipe(tmp_path: Path) -> None:

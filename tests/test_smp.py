@@ -124,7 +124,8 @@ def test_a_model_by_its_name() -> None:
 def test_how_it_is_trained_is_known_where_there_is_a_recipe() -> None:
     assert intarsia.smp.Unet(PYRAMID, encoder_weights=None).facts.recipe == f"unet_timm:{PYRAMID}"
     assert intarsia.smp.DeepLabV3Plus(PYRAMID, encoder_weights=None).facts.recipe == f"deeplabv3plus_timm:{PYRAMID}"
-    assert intarsia.smp.PAN(PYRAMID, encoder_weights=None).facts.recipe == ""
+    assert intarsia.smp.PAN(PYRAMID, encoder_weights=None).facts.recipe == f"pan_timm:{PYRAMID}"
+    assert intarsia.smp.Unet("mit_b0", encoder_weights=None).facts.recipe == ""
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from intarsia.backbones import timm_smp
 from intarsia.backbones.timm_blocks import check_open, check_prefix, levels_with_prefix, open_level
-from intarsia.backbones.timm_sizes import IN_BLOCKS, ONE_SIZE, STRIDES, one_size_only, size_policy
+from intarsia.backbones.timm_sizes import FLOORED, IN_BLOCKS, ONE_SIZE, STRIDES, one_size_only, size_policy
 from intarsia.contracts import FeatureSpec, Level, TokenLevel
 from intarsia.layers.patch_embed import within_image
 
@@ -156,7 +156,7 @@ class TIMM(nn.Module):
             "tokens": tokens,
             "walk": walk,
             "size": size if fixed else None,
-            "multiple": math.lcm(policy.multiple or _patch(network), *_of_blocks(network)),
+            "multiple": math.lcm(policy.multiple or _patch(network), *_of_blocks(network, file)),
             "least_size": max(size) if fixed and size is not None else max(level.stride for level in features),
             "left_away": tuple(sorted(published - set(network.state_dict()))),
             "network": (network,),  # in a tuple, and so no child
@@ -209,7 +209,7 @@ class TIMM(nn.Module):
     def _maps(self, images: Tensor) -> list[Tensor]:
         (network,) = self.network
         if self.walk is not None:
-            return self.walk(network, images, self.out_indices)
+            return self.walk(network, self._padded(images), self.out_indices)
         levels: list[Tensor] = network.forward_intermediates(
             self._padded(images),
             indices=list(self.out_indices),
@@ -300,7 +300,8 @@ def _created(timm: Any, name: str, bands: int, arguments: Mapping[str, Any]) -> 
         raise
     except (TypeError, ValueError, AssertionError, KeyError) as error:
         shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-        raise ValueError(f"timm's {name} cannot be built with {shown or 'these arguments'}: {error}") from error
+        said = f": {error}" if str(error) else ""
+        raise ValueError(f"timm's {name} cannot be built with {shown or 'these arguments'}{said}") from error
     if not hasattr(network, "forward_intermediates"):
         raise ValueError(f"timm {timm.__version__} does not give the levels of {name}; a newer one may")
     return network
@@ -354,12 +355,26 @@ def _without_classifier(network: Any, indices: Sequence[int], *, norm: bool) -> 
 
 
 def _fixed_by_attention(network: nn.Module) -> str:
-    found = {type(module).__name__ for module in network.modules()} & ONE_SIZE
+    found = {type(module).__name__ for module in network.modules() if _is_of_one_size(module)}
     return f"its {min(found)} is made for images of one size" if found else ""
 
 
-def _of_blocks(network: nn.Module) -> set[int]:
-    return {IN_BLOCKS[kind] for kind in (type(module).__name__ for module in network.modules()) if kind in IN_BLOCKS}
+def _is_of_one_size(module: nn.Module) -> bool:
+    kind = type(module).__name__
+    return kind in ONE_SIZE or (kind == "LambdaLayer" and getattr(module, "conv_lambda", None) is None)
+
+
+def _of_blocks(network: nn.Module, file: str) -> set[int]:
+    """Of what an image's sides must be multiples for some layers of the network."""
+    found = {
+        IN_BLOCKS[type(module).__name__] * int(getattr(module, "block_size", 1))
+        for module in network.modules()
+        if type(module).__name__ in IN_BLOCKS
+    }
+    pools = (module for module in network.modules() if isinstance(module, nn.AvgPool2d) and file in FLOORED)
+    if any(pool.stride not in (1, (1, 1)) and not pool.ceil_mode for pool in pools):
+        found.add(32)
+    return found
 
 
 def _own_size(network: Any) -> tuple[int, int] | None:

@@ -1,7 +1,8 @@
 """Which images the networks of timm take: a table by the file of timm that a network is defined in.
 
-Measured with timm 1.0.31, a network of each file, at sizes that are no multiple of anything. What is in no table
-takes images of any size by itself, with levels that are rounded up or down.
+Measured with timm 1.0.31 at sizes that are no multiple of anything: a network of each file with numbers, all others
+that take images of any size without (on torch's device "meta"). What is in no table takes them by itself, with levels
+that are rounded up or down.
 """
 
 from __future__ import annotations
@@ -76,8 +77,15 @@ REFUSED: dict[str, str] = {
 ONE_SIZE = frozenset({"BottleneckAttn"})
 """Layers of otherwise convolutional networks that are made for images of one size."""
 
-IN_BLOCKS: dict[str, int] = {"BatNonLocalAttn": 256, "HaloAttn": 256, "LambdaLayer": 32}
-"""Layers of otherwise convolutional networks -> of what an image's sides must be multiples for them."""
+IN_BLOCKS: dict[str, int] = {"BatNonLocalAttn": 256, "HaloAttn": 32, "LambdaLayer": 32}
+"""Layers of otherwise convolutional networks -> of what an image's sides must be multiples for them; where they have a
+`block_size`, of as many times that.
+"""
+
+FLOORED = frozenset({"byobnet", "resnet"})
+"""Files whose blocks round sizes up, but down where they average (`resnetaa50d`, `resnet50_clip`), which wants
+multiples of 32.
+"""
 
 STRIDES: dict[str, Mapping[int, int]] = {"tresnet": {0: 4}}
 """File -> level -> its stride, where timm says another one than there is."""

@@ -173,10 +173,16 @@ def _dilate(network: Any, file: str, name: str, output_stride: int) -> None:
     if file not in _STAGES or output_stride not in (8, 16):
         raise ValueError(f"{name} cannot be given output_stride={output_stride} as segmentation_models.pytorch does it")
     for stride, modules in _STAGES[file](network).items():
-        for conv in (part for module in modules for part in module.modules() if isinstance(part, nn.Conv2d)):
-            rate = stride // output_stride
-            if rate > 1:
-                conv.stride, conv.dilation = (1, 1), (rate, rate)
-                conv.padding = tuple(size // 2 * rate for size in conv.kernel_size)
+        rate = stride // output_stride
+        layers = (part for module in modules for part in module.modules() if not any(part.children()))
+        for part in layers if rate > 1 else ():
+            if isinstance(part, nn.Conv2d):
+                part.stride, part.dilation = (1, 1), (rate, rate)
+                part.padding = tuple(size // 2 * rate for size in part.kernel_size)
+            elif getattr(part, "stride", 1) not in (1, (1, 1)):
+                raise ValueError(
+                    f"{name} strides by {type(part).__name__}, too, which no encoder of segmentation_models.pytorch "
+                    f"does: it cannot be given output_stride={output_stride} in its way; without smp_encoder"
+                )
     for level in network.feature_info:
         level["reduction"] = min(level["reduction"], output_stride)

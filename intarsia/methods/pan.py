@@ -139,8 +139,18 @@ class PANHead(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Feature maps -> logits (N, K, H, W) at the size of the finest level."""
         *finer, coarsest = [features[i] for i in self.in_index]
-        x = self.fpa(coarsest)
+        x = self._attended(coarsest)
         for gau, level in zip(reversed(self.gaus), reversed(finer), strict=True):
             x = gau(level, x)
         logits: Tensor = self.conv_seg(self.dropout(x))
         return logits
+
+    def _attended(self, coarsest: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, C', h, w). Crops of a training may be smaller than predicted images, which are padded."""
+        if not self.training:
+            attended: Tensor = self.fpa(coarsest)
+            return attended
+        rows, columns = coarsest.shape[2:]
+        padded = F.pad(coarsest, (0, max(LEAST_CELLS - columns, 0), 0, max(LEAST_CELLS - rows, 0)))
+        out: Tensor = self.fpa(padded)[:, :, :rows, :columns]
+        return out

@@ -54,6 +54,9 @@ class UnknownRecipeError(ValueError):
     def __init__(self, name: str) -> None:
         near = difflib.get_close_matches(name, [*own_names(), *names(), *later_names()], n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        if timm_shown.MARK in name:
+            heads = ", ".join(timm_trunks.HEADS)
+            hint = f" Before {timm_shown.MARK} stands one of {heads}; behind it a network of timm: unet_timm:resnet34."
         super().__init__(f"unknown recipe {name!r}.{hint} `intarsia config list` shows all of them.")
 
 

@@ -21,6 +21,7 @@ TAKEN: dict[str, tuple[str, ...]] = {
     "unetplusplus": (*_OF_UNETS, "decoder_attention_type"),
     "manet": _OF_UNETS,
     "linknet": ("depth", "decoder_norm"),
+    "pan": (*_OF_ALL, "decoder_interpolation"),
     "fpn": (*_OF_ALL, "decoder_interpolation"),
     "pspnet": _OF_ALL,
     "deeplabv3": _OF_ALL,
@@ -29,7 +30,7 @@ TAKEN: dict[str, tuple[str, ...]] = {
     "segformer": _OF_ALL,
 }
 """Decoder -> the arguments that it takes; others take none."""
-_ONE_WIDTH = ("fpn", "pspnet", "deeplabv3", "deeplabv3plus", "upernet", "segformer")
+_ONE_WIDTH = ("pan", "fpn", "pspnet", "deeplabv3", "deeplabv3plus", "upernet", "segformer")
 """Decoders whose channels are one number."""
 _WITHOUT_NORM = ("unet", "unetplusplus", "manet", "fpn")
 

@@ -49,6 +49,15 @@ LINKNET = Method(
     2017,
     "https://arxiv.org/abs/1707.03718",
 )
+PAN = Method(
+    "PAN",
+    "convolutional",
+    "Pyramid Attention Network for Semantic Segmentation",
+    "Li, Xiong, An, Wang",
+    "BMVC",
+    2018,
+    "https://arxiv.org/abs/1805.10180",
+)
 DINOV3 = Method(
     "Linear head (DINOv3)",
     "transformer",
@@ -79,6 +88,7 @@ METHODS: dict[str, Method] = {
     "unetplusplus": UNETPLUSPLUS,
     "linknet": LINKNET,
     "manet": MANET,
+    "pan": PAN,
     "efficientvit": efficientvit.METHOD,
     "lraspp": mobilenet_v3.METHOD,
     "linear": DINOV3,
@@ -108,6 +118,7 @@ SHOWN: tuple[str, ...] = tuple(
         "unetplusplus": ("resnet34",),
         "linknet": ("resnet34",),
         "manet": ("resnet34",),
+        "pan": ("resnet34",),
         "linear": (*_DINOV3, "convnext_tiny.dinov3_lvd1689m"),
         "multilevel": _DINOV2,
         "eomt": _DINOV3[:2],

@@ -15,6 +15,7 @@ network itself, built without memory, what levels it gives.
     linear           one layer on the last level of a network that stands still, to see what it has learnt
     multilevel       one layer on the last four blocks of a plain transformer, or all levels of a pyramid, side by side
     eomt             queries in the last blocks of a plain transformer
+    pan              levels from stride 4 on, weighed by attention to the last, dilated to stride 16 where that can be
     efficientvit     levels of strides 8, 16 and 32 added up; made for efficientvit_b0 to b3, l1 and l2
     lraspp           next to nothing on levels of strides 4 and 8 and the last, dilated to stride 16 where that can be
     pmt              queries in blocks of their own, on a plain transformer that stands still
@@ -337,13 +338,38 @@ def _efficientvit(network: str, num_logits: int, bands: int) -> Config:
     return {"backbone": backbone, "decode_head": efficientvit.head(network, channels, num_logits)}
 
 
+def _pan(network: str, num_logits: int, bands: int) -> Config:
+    """As segmentation_models.pytorch has it: a last level of stride 16, where the network can be dilated."""
+    parts, channels = _pyramid(network, bands)
+    if not is_plain(network):
+        parts["backbone"] |= _to_stride_16_as_smp(network) or _to_stride_16(network)
+    levels = {"in_channels": channels, "in_index": list(range(len(channels)))}
+    head = _common(num_logits, type="PANHead", **levels, channels=32, dropout_ratio=0.0, align_corners=True)
+    return {**parts, "decode_head": head}
+
+
+def _to_stride_16_as_smp(network: str) -> Config:
+    """The same for networks that are encoders there with the same levels, whose checkpoints fit then."""
+    options: Config = {"output_stride": 16, "smp_encoder": True}
+    with suppress(ValueError):
+        if [width for width, _ in levels_of(network, **options)] == [width for width, _ in levels_of(network)]:
+            return options
+    return {}
+
+
+def _to_stride_16(network: str) -> Config:
+    """What dilates a network whose last level is coarser, or nothing where it cannot be dilated."""
+    if levels_of(network)[-1][1] > 16:
+        with suppress(ValueError):
+            levels_of(network, output_stride=16)
+            return {"output_stride": 16}
+    return {}
+
+
 def _lraspp(network: str, num_logits: int, bands: int) -> Config:
     """As torchvision has it, a last level of stride 16, where the network can be dilated."""
-    options: Config = {}
-    levels = levels_of(network)
-    if max(stride for _, stride in levels) > 16:
-        with suppress(ValueError):  # of a network that cannot be dilated
-            levels, options = levels_of(network, output_stride=16), {"output_stride": 16}
+    options = _to_stride_16(network)
+    levels = levels_of(network, **options)
     fine, finer = of_strides(levels, (8, 4))
     last = len(levels) - 1
     if fine is None or finer is None or fine == last:
@@ -388,6 +414,7 @@ HEADS: dict[str, Callable[[str, int, int], Config]] = {
     "unetplusplus": partial(_unet, "UNetPlusPlusHead"),
     "linknet": partial(_unet, "LinknetHead"),
     "manet": partial(_unet, "MANetHead"),
+    "pan": _pan,
     "efficientvit": _efficientvit,
     "lraspp": _lraspp,
     "linear": _linear,

@@ -15,6 +15,8 @@ from intarsia.weights.maps import recognise
 from intarsia.weights.maps.folder import describe_folder, is_folder, licence_of, tensor_files
 from intarsia.weights.maps.nnunet_plans import KEY as NNUNET_KEY
 from intarsia.weights.maps.nnunet_plans import checkpoint_of, describe_results, is_results
+from intarsia.weights.maps.smp import SmpMap
+from intarsia.weights.maps.smp_encoders import note_of
 from intarsia.weights.maps.torchvision import describe_file
 from intarsia.weights.state_dicts import plain_names
 from intarsia.weights.tensor_file import must_exist, read_header
@@ -114,7 +116,9 @@ def about(path: Path | str, *, key: str | None = None, prefix: str | None = None
     classifier = found.tensors.get("classifier.4.weight")
     if classifier is not None and len(classifier.shape) == 4 and library.name.endswith("of torchvision"):
         return _with(found, library.name, describe_file(found.tensors))
-    return replace(found, origin=f"{found.origin}; tensors of {library.name}")
+    note = note_of(found.tensors) if isinstance(library, SmpMap) else None
+    notes = found.notes if note is None else (*found.notes, note)
+    return replace(found, origin=f"{found.origin}; tensors of {library.name}", notes=notes)
 
 
 def is_described_folder(path: Path) -> bool:

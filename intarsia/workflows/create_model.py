@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -175,12 +176,23 @@ def _recipe(name: str, trunk: str | None) -> str:
         raise ValueError(f"{name} is a decoder: say on which network, trunk='resnet34' (any name of timm)")
     if trunk is None:
         return name
-    recipe = f"{name}{MARK}{trunk}"
+    recipe = f"{name}{MARK}{_name_in_timm(trunk)}"
     if recipes.trunk(recipe) is None and name not in HEADS:
-        near = difflib.get_close_matches(name, HEADS, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(name.lower().replace("+", "plus"), HEADS, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"there is no decoder {name!r} for a trunk.{hint} There are: {', '.join(HEADS)}")
     return recipe
+
+
+def _name_in_timm(trunk: str) -> str:
+    """The trunk, also as the Hugging Face Hub lists it. Raises ValueError for what is no name of timm."""
+    name = re.sub(r"^(timm://|(hf[-_]hub:)?timm/)", "", trunk)
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise ValueError(
+            f"trunk is the name of a network of timm, as 'resnet34' or 'convnext_tiny.in12k'; found {trunk[:100]!r}. A "
+            "backbone of transformers stands in a config (HFBackbone), or is intarsia.trunk(...) by itself"
+        )
+    return name
 
 
 def _of_recipe(name: str, num_classes: int | None, bands: int | None) -> Source:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
@@ -100,18 +102,52 @@ _OTHER_NAMES = {
 """What options are called elsewhere."""
 
 
+def check_values(options: Mapping[str, Any]) -> None:
+    """Raises ValueError for a value of another kind than its option takes; None is as good as left out."""
+    from intarsia.engine.optim.duration import parse_duration
+
+    for name, value in options.items():
+        takes = TrainingKeywords.__annotations__[name]
+        takes = str(getattr(takes, "__forward_arg__", takes))
+        if value is None or name == "device" or any(_is(kind, value) for kind in takes.split(" | ")):
+            continue
+        if name in _DURATIONS and isinstance(value, Real):
+            parse_duration(str(value))  # says which units there are
+        raise ValueError(f"train(): {name} takes {takes}, found {value!r}")
+
+
+_DURATIONS = ("duration", "eval_every", "save_every", "keep_every", "hang_after")
+_KINDS: Mapping[str, Any] = {
+    "str": str, "bool": bool, "int": Integral, "float": Real, "PathLike": (str, os.PathLike),
+    "Mapping[str, Any]": Mapping, "Sequence[str]": Sequence, "Sequence[Observer]": Sequence,
+    "tuple[int, int]": Sequence,
+}  # fmt: skip
+"""What stands in the annotations of `TrainingKeywords` -> values of that kind."""
+
+
+def _is(kind: str, value: object) -> bool:
+    if isinstance(value, bool) or kind == "bool":
+        return kind == "bool" and isinstance(value, bool)
+    if isinstance(value, str) and _KINDS[kind] is Sequence:
+        return False
+    return isinstance(value, _KINDS[kind]) and (kind != "tuple[int, int]" or len(value) == 2)
+
+
 def request_of(
     model: PathLike | nn.Module, out: Path, data: Path | None, steps: int | None, options: TrainingKeywords
 ) -> TrainingRequest:
     """The request of a training. Raises ValueError for what contradicts itself, or the model that is given."""
     from intarsia.workflows.training_config import TrainingRequest
 
+    check_values(options)
     if steps is not None and "duration" in options:
         raise ValueError("steps and duration both say how long: give one of them")
     network, name = None, str(model)
     if not isinstance(model, str | Path):
         network, name = _given(model, options)
     passed = {key: value for key, value in options.items() if key in _PASSED}
+    if options.get("device") is not None:
+        passed["device"] = str(options["device"])  # torch.device, too
     unlabelled, features = options.get("unlabelled"), options.get("cache_features")
     return TrainingRequest(
         name=name,
@@ -196,8 +232,8 @@ def _given(model: nn.Module, options: TrainingKeywords) -> tuple[GivenNetwork, s
             raise ValueError(f"a model brings its heads, its weights and what is frozen along: leave {name} out")
     if not inner.facts.recipe:
         raise ValueError(
-            "the model was read from a file, which does not say how it is trained: name the recipe, "
-            "create_model(RECIPE, weights=FILE) or train(RECIPE, weights=FILE)"
+            "the model was read from a file, or has an encoder that is none of timm's, and no recipe says how it is "
+            "trained: name one, create_model(RECIPE, weights=FILE) or train(RECIPE, weights=FILE)"
         )
     network = GivenNetwork(
         network_values(inner),

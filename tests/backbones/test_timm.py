@@ -200,6 +200,7 @@ def test_networks_of_one_size_say_so_and_what_would_work() -> None:
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "inception_v4": ({}, "its convolutions cut off the border"),
     "legacy_xception": ({}, "its convolutions cut off the border"),
+    "lambda_resnet26rpt_256": ({}, "does not take images of any size: its LambdaLayer is made for images of one size"),
     "levit_128": ({}, "cannot be a backbone here"),
     "resnet51": ({}, r"timm .* has no network 'resnet51'; did you mean .*resnet50"),
     "resnet50.nothing": ({}, "has no weights 'nothing'; timm .* has .*a1_in1k"),
@@ -377,6 +378,14 @@ def test_every_family_is_tried_or_refused() -> None:
     files = {files_of(name) for name in timm.list_models()}
     assert {files_of(name) for name in NETWORKS} == files - set(REFUSED)
     assert {*FIXED, *MULTIPLES, *PATCHES, *ARGUMENTS, *REFUSED} <= files
+
+
+@pytest.mark.parametrize("name", ["resnetaa34d", "seresnextaa101d_32x8d", "resnet50_clip", "haloregnetz_b"])
+def test_networks_that_differ_from_others_of_their_file_take_an_odd_size(name: str) -> None:
+    with torch.device("meta"):
+        backbone = trunk(name)
+        levels = backbone(images(75, 101))
+    assert_levels(levels, backbone.features, (75, 101))
 
 
 @pytest.mark.slow

@@ -19,14 +19,15 @@ from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
 from intarsia.contracts import Head
 from intarsia.methods.fcn import FCNHead
+from intarsia.methods.nnunet import NNUNetHead
 from intarsia.methods.offset_learning import OffsetClassifier, offset_classified
-from intarsia.methods.unet_head import UNetHead
+from intarsia.methods.point_rend import PointHead
 from intarsia.weights.file import apply_state
 from intarsia.weights.legacy_names import with_present_names
 from tests.recipes.test_recipes import own
 
 CLASSIFIER = {"type": "OffsetClassifier"}
-HEADS = ("FCNHead", "SegformerHead", "LightHamHead", "DDRHead")
+HEADS = ("FCNHead", "SegformerHead", "LightHamHead", "DDRHead", "UNetHead")
 
 
 class Classified(Case):
@@ -77,6 +78,32 @@ def paper(layer: OffsetClassifier, pixels: Tensor) -> Tensor:
     return scaled * layer.mask_norm.weight + layer.mask_norm.bias
 
 
+def test_what_a_classifier_saw_around_a_pixel_is_still_seen() -> None:
+    """Without offsets and norm, the logits are those of the convolution whose place it takes."""
+    conv = nn.Conv2d(6, 4, 3, padding=1)
+    layer = OffsetClassifier(6, num_classes=4, kernel_size=3)
+    assert isinstance(layer.gather, nn.Conv2d)
+    layer.mask_norm = cast("nn.LayerNorm", nn.Identity())
+    with torch.no_grad():
+        for offsets in (layer.cls_offset_proj, layer.feat_offset_proj):
+            offsets.weight.zero_()
+        nn.init.eye_(layer.cls_repr[0])
+        for mine, theirs in ((layer.gather.weight, conv.weight), (layer.gather.bias, conv.bias)):
+            assert mine is not None
+            assert theirs is not None
+            mine.zero_()[:4] = theirs
+    x = torch.randn(2, 6, 5, 7)
+    torch.testing.assert_close(layer(x), conv(x))
+
+
+def test_all_levels_of_nnunet_have_it() -> None:
+    strides = ((1, 1), (2, 2), (2, 2))
+    head: Any = NNUNetHead(in_channels=(4, 8, 8), in_index=(0, 1, 2), num_classes=3, strides=strides)
+    offset_classified(head=head)
+    assert all(isinstance(layer, OffsetClassifier) for layer in head.seg_layers)
+    assert [layer.cls_repr.requires_grad for layer in head.seg_layers] == [False, True]
+
+
 def test_it_starts_as_published() -> None:
     layer = OffsetClassifier(64, num_classes=50)
     assert not list(Starts(linear=TRUNCATED, special={"^cls_repr": TRUNCATED}).misfits(layer))
@@ -119,9 +146,9 @@ def test_another_number_of_classes_is_seen() -> None:
 def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="normalises the logits of a pixel against each other"):
         OffsetClassifier(8, num_classes=1)
-    unet = UNetHead(in_channels=(8, 16), in_index=(0, 1), decoder_channels=(8, 4), num_classes=3)
-    with pytest.raises(ValueError, match="one of one pixel; UNetHead has Conv2d"):
-        offset_classified(head=unet)
+    points = PointHead(in_channels=(8,), in_index=(0,), channels=4, num_classes=3)
+    with pytest.raises(ValueError, match=r"replaces a head's last convolution, .*; PointHead has none"):
+        offset_classified(head=points)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="Linear has none"):
         offset_classified(head=nn.Linear(1, 1))  # type: ignore[arg-type]
 

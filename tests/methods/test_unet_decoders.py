@@ -133,3 +133,13 @@ def test_linknet_wants_a_block_for_each_level() -> None:
 def test_settings_that_cannot_be(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.compile(message, re.DOTALL)):
         UNetHead(**{"in_channels": (8, 8, 16, 16, 24), **SMALL, **arguments})
+
+
+def test_pan_trains_on_crops_that_are_smaller_than_its_attention_needs() -> None:
+    """The smallest crop of a recipe has two cells at stride 32; larger maps are not padded."""
+    head: Any = PANHead(in_channels=(8, 16), in_index=(0, 1), num_classes=3, channels=4).train()
+    assert head([torch.randn(2, 8, 4, 5), torch.randn(2, 16, 2, 3)]).shape == (2, 3, 4, 5)
+    large = [torch.randn(2, 8, 24, 24), torch.randn(2, 16, 12, 12)]
+    found, attention = head(large), head.fpa
+    head._attended = attention
+    torch.testing.assert_close(found, head(large))

@@ -90,7 +90,7 @@ MODEL_AREAS: dict[str, Area] = {
         "test_cfg": to("argument `inference`", OPTIONAL),
         "loss_se_decode": to("losses: of the classes that an image shows", DICT),
         "boundary_threshold": to("losses: from where on something is a detail", "float"),
-        "classifier": to("another last layer than a convolution of one pixel", OPTIONAL),
+        "classifier": to("another last layer than a convolution", OPTIONAL),
         "kernel_generate_head": to("argument `kernel_generate_head`; its losses to losses", DICT),
     },
     "HRNet: extra": {

@@ -88,6 +88,27 @@ def known_encoder(name: str) -> Encoder | None:
     return None
 
 
+_OTHERWISE = {
+    "an EfficientNet": r"encoder\.(_blocks\.\d|blocks\.\d+\.\d)\.",
+    "a MobileNetV2": r"encoder\.features\.18\.0\.weight",
+    "a DenseNet": r"encoder\.features\.denseblock1\.",
+}
+"""Own encoders whose levels or borders are not those of timm's network -> how a tensor of them is called."""
+
+
+def note_of(names: Iterable[str]) -> str | None:
+    """What is to be said of a file of tensors alone, which fit a network of timm that computes something else."""
+    names = tuple(names)
+    own = next((kind for kind, form in _OTHERWISE.items() if any(re.match(form, name) for name in names)), None)
+    if own is None:
+        return None
+    return (
+        f"the encoder is {own} of segmentation_models.pytorch, which has other levels or borders than timm's network "
+        "of the same tensors: logits are that library's in a TIMM with smp_encoder=True only, as `intarsia.smp` and a "
+        "folder with config.json have it (docs/trunks.md)"
+    )
+
+
 # --- Names --------------------------------------------------------------------------------------------------------
 
 
