@@ -29,6 +29,8 @@ from intarsia.layers.levels import resize
 MOST_WORK = 0.3
 """Of a small map's multiply-adds, the share from which on the plain way is as fast: a convolution of 3 x 3 makes twice
 as many in a second as the products of matrices here. A map of half the height and width takes 0.35, a quarter 0.1."""
+LEAST_SAVED = 1e8
+"""Multiply-adds, those of about a millisecond: so much the further operations take."""
 
 
 def conv_of_resized(
@@ -40,7 +42,7 @@ def conv_of_resized(
     """
     small = range(1, len(maps)) if small is None else small
     height, width = next(x for i, x in enumerate(maps) if i not in small).shape[2:]
-    kept = {i for i in small if _is_worth_it(conv.conv, maps[i], (height, width))} if _applies(conv, maps) else set()
+    kept = _kept_small(conv.conv, maps, small, (height, width)) if _applies(conv, maps) else set()
     resized = {i for i in small if i not in kept}
     large = [
         resize(x, (height, width), align_corners=align_corners) if i in resized else x
@@ -84,13 +86,19 @@ def _has_hooks(module: nn.Module) -> bool:
     return any(hooks)
 
 
-def _is_worth_it(layer: nn.Conv2d, x: Tensor, size: tuple[int, int]) -> bool:
-    """Whether a map's share of the convolution takes few enough multiply-adds on the map as it is."""
-    (channels, height, width), (high, wide) = x.shape[1:], size
-    down, across = layer.kernel_size
-    of_taps = channels * down * across * height * width
-    of_resizing = down * height * across * width * wide + down * height * wide * high
-    return of_taps + of_resizing <= MOST_WORK * channels * down * across * high * wide
+def _kept_small(layer: nn.Conv2d, maps: Sequence[Tensor], small: Sequence[int], size: tuple[int, int]) -> set[int]:
+    """The places of maps that take few enough multiply-adds as they are; of none where all together save too few."""
+    (down, across), (high, wide) = layer.kernel_size, size
+    kept, saved = set(), 0
+    for i in small:
+        channels, height, width = maps[i].shape[1:]
+        plain = channels * down * across * high * wide  # of each image and channel behind
+        of_taps = channels * down * across * height * width
+        of_resizing = down * height * across * width * wide + down * height * wide * high
+        if of_taps + of_resizing <= MOST_WORK * plain:
+            kept.add(i)
+            saved += plain - of_taps - of_resizing
+    return kept if saved * layer.out_channels * len(maps[0]) >= LEAST_SAVED else set()
 
 
 def _of_small(

@@ -63,6 +63,7 @@ def test_numbers_and_gradients_are_those_of_the_plain_way(
     conv = ConvNormAct(channels, 7, kernel, padding=padding, dilation=dilation, norm=BN if norm else None).double()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resized_concat, "MOST_WORK", 1e9)
+        patch.setattr(resized_concat, "LEAST_SAVED", -1e9)
         found = value_and_gradients(
             conv, maps, lambda own: conv_of_resized(conv, own, small=places, align_corners=align_corners)
         )
@@ -74,8 +75,8 @@ def test_numbers_and_gradients_are_those_of_the_plain_way(
 def pyramid(dtype: torch.dtype = torch.float32) -> tuple[ConvNormAct, list[Tensor]]:
     """What PSPNet fuses, with fewer channels."""
     torch.manual_seed(0)
-    maps = [torch.randn(2, 64, 32, 32), *(torch.randn(2, 16, cells, cells) for cells in (1, 2, 3, 6))]
-    return ConvNormAct(128, 32, 3, padding=1).to(dtype), [x.to(dtype) for x in maps]
+    maps = [torch.randn(2, 256, 32, 32), *(torch.randn(2, 64, cells, cells) for cells in (1, 2, 3, 6))]
+    return ConvNormAct(512, 64, 3, padding=1).to(dtype), [x.to(dtype) for x in maps]
 
 
 def test_half_of_the_work_and_no_concatenation() -> None:
@@ -92,7 +93,7 @@ def test_half_of_the_work_and_no_concatenation() -> None:
     work, memory = cost(lambda: conv_of_resized(conv, maps))
     plain_work, plain_memory = cost(lambda: plain(conv, maps, range(1, 5), False))
     assert work < 0.6 * plain_work
-    assert memory < 0.75 * plain_memory
+    assert memory < 0.6 * plain_memory
 
 
 def test_in_single_precision_they_are_as_near_as_rounding_leaves_them() -> None:
@@ -106,6 +107,8 @@ def test_what_gains_nothing_is_plain_to_the_last_bit() -> None:
     torch.manual_seed(0)
     maps = [torch.randn(1, 8, 16, 16), torch.randn(1, 8, 8, 8)]  # half of the size
     conv = ConvNormAct(16, 4, 3, padding=1)
+    assert conv_of_resized(conv, maps).equal(plain(conv, maps, [1], False))
+    maps = [torch.randn(1, 8, 16, 16), torch.randn(1, 8, 1, 1)]  # so little work that all of it is nothing
     assert conv_of_resized(conv, maps).equal(plain(conv, maps, [1], False))
 
 
@@ -124,11 +127,11 @@ def test_convolutions_that_are_more_than_their_weights_are_called() -> None:
         handle = module.register_forward_hook(lambda module, args, out: seen.append(args[0].shape[1]))
         assert conv_of_resized(conv, maps).equal(expected)
         handle.remove()
-    assert seen == [128, 128]
+    assert seen == [512, 512]
     nn.utils.parametrizations.weight_norm(conv.conv)
     assert conv_of_resized(conv, maps).equal(plain(conv, maps, range(1, 5), False))
     conv, maps = pyramid()
-    adapted = Doubled(128, 32, 3, padding=1)
+    adapted = Doubled(512, 64, 3, padding=1)
     adapted.load_state_dict(conv.conv.state_dict())
     conv.conv = adapted
     assert conv_of_resized(conv, maps).equal(plain(conv, maps, range(1, 5), False))
