@@ -383,7 +383,8 @@ class UnlabelledSpec:
     """Images without labels that a training learns from, too; from section `intarsia`.
 
     images: a folder, a file or a pattern. ratio: so many of them for each image with labels.
-    confidence: probability from which the teacher's class is taken for the true one. weight: of that loss.
+    confidence: probability from which the teacher's class is taken for the true one; "adaptive": for each class the
+    mean of what the teacher gave it. weight: of that loss.
     ramp_up: the share of the training in which the weight rises to its full size.
     cut_mix: the chance that an image gets a rectangle of the next one.
     strong: transforms that make the student's view of the teacher's; they move no pixel.
@@ -391,7 +392,7 @@ class UnlabelledSpec:
 
     images: str
     ratio: float = 1.0
-    confidence: float = 0.95
+    confidence: float | Literal["adaptive"] = 0.95
     weight: float = 1.0
     ramp_up: float = 0.25
     cut_mix: float = 0.5

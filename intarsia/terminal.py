@@ -81,14 +81,17 @@ class Notice(UserWarning):
 
 @contextmanager
 def notices_shown() -> Iterator[None]:
-    """Within, notices are printed as `warn` prints, whatever Python's filters for warnings say."""
+    """Within, notices are printed as `warn` prints, each once, whatever Python's filters for warnings say."""
+    said: set[str] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("always", Notice)
         usual = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, Notice):
-                warn(str(message))
+                if str(message) not in said:
+                    warn(str(message))
+                said.add(str(message))
             else:
                 usual(message, category, *where, **more)
 

@@ -148,10 +148,13 @@ def show(
         _show_samples(place, out or Path("samples.png"), split, 12 if count is None else count)
         return
     from intarsia.terminal import say
+    from intarsia.visual.files import PICTURE_SUFFIXES
     from intarsia.workflows.show_augmented import AugmentedRequest, show_augmented
 
     if split != "train":
         raise ValueError(f"--augmented shows what training sees, which is the train split, and not {split}")
+    if out is not None and out.suffix.lower() not in (*PICTURE_SUFFIXES, ".html"):
+        raise ValueError(f"{out}: expected {', '.join(PICTURE_SUFFIXES)} for a picture, or .html for a page")
     if out is not None and html and out.suffix != ".html":
         raise ValueError(f"--html writes a page; expected a name that ends in .html, found {out}")
     request = AugmentedRequest(

@@ -63,11 +63,12 @@ Unlabelled = Annotated[
     ),
 ]
 Confidence = Annotated[
-    Optional[float],  # noqa: UP045
+    Optional[str],  # noqa: UP045
     typer.Option(
         "--confidence",
-        metavar="P",
-        help="Probability from which a class counts as sure in --unlabelled images; 0.95 by default.",
+        metavar="P|adaptive",
+        help="Probability from which a class counts as sure in --unlabelled images, 0.95 by default; adaptive: for "
+        "each class the mean of what it is given.",
         rich_help_panel="Less labels",
     ),
 ]

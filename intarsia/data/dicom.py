@@ -33,6 +33,7 @@ _UNPACKED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 """A transfer syntax that packs the whole file, whose size nothing limits."""
 _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 _NEEDED = 'needs pydicom: pip install "intarsia[dicom]"; or convert it to NIfTI or PNG'
 
 
@@ -244,6 +245,16 @@ class Segmentation:
 
 def is_segmentation(path: Path) -> bool:
     """Whether a file is a DICOM segmentation, by its beginning alone."""
+    return _is_of(path, _SEGMENTATION)
+
+
+def is_structure_set(path: Path) -> bool:
+    """Whether a file holds the contours of radiotherapy (RTSTRUCT), by its beginning alone."""
+    return _is_of(path, _STRUCTURE_SET)
+
+
+def _is_of(path: Path, kind: str) -> bool:
+    """Whether the beginning of a file names a class of storage."""
     try:
         if not path.is_file():
             return False
@@ -251,8 +262,8 @@ def is_segmentation(path: Path) -> bool:
             head = stream.read(_META)
     except OSError:
         return False
-    place = head.find(_SEGMENTATION.encode())
-    return is_dicom(head) and place >= 0 and head[place + len(_SEGMENTATION) :][:1] not in b".0123456789"
+    place = head.find(kind.encode())
+    return is_dicom(head) and place >= 0 and head[place + len(kind) :][:1] not in b".0123456789"
 
 
 def check_segmentation(header: Any) -> None:

@@ -155,7 +155,7 @@ def read_label(path: str | Path, *, colours: bool = False) -> npt.NDArray[Any]:
     """What a label file stores: (H, W) integers, or (H, W, 3) uint8 for colour files.
 
     Palette files give their indices, or the palette's colours if `colours` is set. One-bit files give 0 and 1, 16-bit
-    files keep their 16 bits. An alpha channel is dropped.
+    files keep their 16 bits. Real numbers that are all whole become integers. An alpha channel is dropped.
 
     A path may name a slice of a volume or stack, or one band of a file (`data/slices.py`).
 
@@ -165,7 +165,7 @@ def read_label(path: str | Path, *, colours: bool = False) -> npt.NDArray[Any]:
         return plane.whole()[:, :, 0]
     file, part = part_of(path)
     if part is None:
-        return _read_label(path, 0, colours)
+        return _as_integers(_read_label(path, 0, colours))
     if not part.axis:
         return _band(file, part.index)
     if is_volume(file):
@@ -173,7 +173,15 @@ def read_label(path: str | Path, *, colours: bool = False) -> npt.NDArray[Any]:
         if values.shape[2] != 1:
             raise ValueError(f"{path}: a label volume has three axes, found a fourth of {values.shape[2]}")
         return whole_numbers(values[:, :, 0], path)
-    return _read_label(file, part.index, colours)
+    return _as_integers(_read_label(file, part.index, colours))
+
+
+def _as_integers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Labels that were saved as real numbers, as programs for maps and arrays do; anything else as it is."""
+    if array.dtype.kind != "f" or not np.isfinite(array).all() or (np.abs(array) >= 2**31).any():
+        return array
+    rounded = np.rint(array)
+    return rounded.astype(np.int32) if (rounded == array).all() else array
 
 
 def _band(file: str, number: int) -> npt.NDArray[Any]:

@@ -45,10 +45,10 @@ def channel_divergence(scores: Tensor, teacher: Tensor, valid: Tensor, *, temper
     return temperature**2 * terms.sum(dim=2).mean()
 
 
-def pseudo_labels(teacher: Tensor, confidence: float) -> tuple[Tensor, Tensor]:
-    """Scores (N, K, H, W) -> the likeliest class (N, H, W), and where its probability is `confidence` or more."""
+def pseudo_labels(teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores (N, K, H, W) -> the likeliest class (N, H, W), and its probability."""
     likeliest = teacher.softmax(dim=1).max(dim=1)
-    return likeliest.indices, likeliest.values >= confidence
+    return likeliest.indices, likeliest.values
 
 
 def pseudo_label_loss(scores: Tensor, labels: Tensor, confident: Tensor, valid: Tensor) -> Tensor:

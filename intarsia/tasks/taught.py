@@ -24,6 +24,7 @@ from intarsia.layers.levels import resize
 from intarsia.layers.precision import full_precision
 from intarsia.losses.from_teacher import channel_divergence, pixel_divergence, pseudo_label_loss, pseudo_labels
 from intarsia.losses.reduction import mean_over
+from intarsia.tasks.confidence import FixedConfidence, OwnConfidence
 from intarsia.tasks.mask_classification import MaskClassification
 from intarsia.tasks.norm_errors import explained_norms
 from intarsia.tasks.preprocess import Preprocess
@@ -34,10 +35,10 @@ from intarsia.tasks.semantic import SemanticSegmentation
 class PseudoLabels:
     """How unlabelled images are learned from.
 
-    confidence: probability from which the teacher's class counts. weight: of the loss.
+    confidence: probability from which the teacher's class counts; "adaptive": see `OwnConfidence`. weight: of the loss.
     """
 
-    confidence: float = 0.95
+    confidence: float | Literal["adaptive"] = 0.95
     weight: float = 1.0
 
 
@@ -87,6 +88,7 @@ class Taught(nn.Module):
         self.distillation = distillation
         self.pseudo_labels = pseudo_labels
         self.multi_label = task.multi_label
+        self.confidence = _confidence(pseudo_labels, task)
         self.follows_average = teacher is None
         self._order = None if order is None else torch.tensor(order)
         # In a tuple, nn.Module does not see them.
@@ -119,6 +121,10 @@ class Taught(nn.Module):
             terms += self._pseudo_labelled(self.pseudo_labels, batch.unlabelled)
         return terms
 
+    def end_step(self, total: Callable[[Tensor], Tensor]) -> None:
+        """A step was done. total: the sum of a tensor over all processes."""
+        self.confidence.end_step(total)
+
     def _distilled(self, how: Distillation, batch: Batch, outputs: Mapping[str, HeadOutput]) -> LossTerm:
         wanted = self._asked(batch.images, batch.sizes)  # (N, K, H, W)
         found = outputs.get(self._task[0].final_head.head)
@@ -136,8 +142,9 @@ class Taught(nn.Module):
     def _pseudo_labelled(self, how: PseudoLabels, views: Views) -> list[LossTerm]:
         asked = self._asked(views.weak, views.sizes)
         count = asked.shape[1] if self.multi_label else 1  # K questions about a pixel, or one
-        labels, confident = pseudo_labels(yes_and_no(asked) if self.multi_label else asked, how.confidence)
+        labels, probability = pseudo_labels(yes_and_no(asked) if self.multi_label else asked)
         mixed, valid = (of_image.repeat_interleave(count, 0) for of_image in (views.mixed, views.valid))
+        confident = self.confidence.sure(probability, labels, valid)
         labels, confident, valid = (
             torch.where(mixed, of_image.roll(-count, 0), of_image) for of_image in (labels, confident, valid)
         )  # (M, H, W), or (M K, H, W)
@@ -243,6 +250,14 @@ def statistics_kept(network: object) -> Iterator[None]:
 
 
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
+
+
+def _confidence(how: PseudoLabels | None, task: SemanticSegmentation) -> FixedConfidence | OwnConfidence:
+    """What says which pseudo labels count, of a task whose pixels have one class, or several."""
+    least = 1.0 if how is None else how.confidence
+    if not isinstance(least, str):
+        return FixedConfidence(least)
+    return OwnConfidence(task.num_classes, 2) if task.multi_label else OwnConfidence(1, max(task.num_classes, 2))
 
 
 def _frozen(teacher: Task | nn.Module) -> nn.Module:

@@ -14,7 +14,11 @@ from intarsia.visual.overlay import Label, Picture, blend, enlarged, hatching, v
 from intarsia.visual.text import FAINT, INK, PAPER, draw_text, line_height, shortened, text_width
 
 WRONG = (228, 30, 38)
-"""The colour of wrong pixels."""
+"""The colour of wrong pixels, but where a class that is shown has nearly the same."""
+
+_WRONG_INSTEAD = ((255, 0, 220), (255, 210, 0), (0, 200, 255))
+_APART = 90
+"""How far the colour lies from those of the classes, as the sum of the differences in red, green and blue."""
 
 IGNORED = (130, 130, 130)
 """The colour that stands for ignored pixels in a legend; in pictures they are hatched in two greys around it."""
@@ -24,14 +28,20 @@ WIDEST = 640
 
 
 def errors(
-    image: Picture, truth: Label, prediction: Label, num_classes: int, *, ignore_index: int = IGNORE_INDEX
+    image: Picture,
+    truth: Label,
+    prediction: Label,
+    num_classes: int,
+    *,
+    ignore_index: int = IGNORE_INDEX,
+    colour: tuple[int, int, int] = WRONG,
 ) -> Picture:
-    """Where the prediction is right, the image grey and dimmed; where it is wrong, red; ignored pixels hatched."""
+    """Where the prediction is right, the image grey and dimmed; where wrong, of a colour; ignored pixels hatched."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     picture = np.repeat((grey * 0.5 + 70)[:, :, None], 3, axis=2)
     void = void_mask(truth, num_classes, ignore_index=ignore_index)
     wrong = (truth != prediction) & ~void
-    picture[wrong] = 0.25 * picture[wrong] + 0.75 * np.array(WRONG)
+    picture[wrong] = 0.25 * picture[wrong] + 0.75 * np.array(colour)
     picture[void] = hatching(*truth.shape)[void]
     return picture.astype(np.uint8)
 
@@ -67,12 +77,23 @@ def panes(
     if truth is not None:
         _, truth = fitted(image, truth)
         shown.append(("Truth", blend(small_image, truth, palette, opacity=opacity, ignore_index=ignore_index)))
-        wrong = errors(small_image, truth, prediction, len(classes), ignore_index=ignore_index)
+        colour = _unlike([entry.colour for entry in entries])
+        wrong = errors(small_image, truth, prediction, len(classes), ignore_index=ignore_index, colour=colour)
         shown += [("Prediction", predicted), ("Errors", wrong)]
-        entries += [Entry("wrong", WRONG)] + ([Entry("ignored", IGNORED)] if has_void else [])
+        entries += [Entry("wrong", colour)] + ([Entry("ignored", IGNORED)] if has_void else [])
     else:
         shown.append(("Prediction", predicted))
     return composed(shown, entries, title, score or "")
+
+
+def _unlike(shown: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
+    """A colour for what is wrong that no class has."""
+
+    def nearest(colour: tuple[int, int, int]) -> int:
+        return min((sum(abs(a - b) for a, b in zip(colour, own, strict=True)) for own in shown), default=_APART)
+
+    choices = (WRONG, *_WRONG_INSTEAD)
+    return next((colour for colour in choices if nearest(colour) >= _APART), max(choices, key=nearest))
 
 
 def _accuracy_text(truth: Label, prediction: Label, num_classes: int, ignore_index: int) -> str:

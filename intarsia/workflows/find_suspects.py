@@ -17,6 +17,7 @@ from intarsia.contracts import Dataset, Report, Sample, SampleMeta
 from intarsia.data.labels import holds_sets
 from intarsia.data.pipeline import Pipeline
 from intarsia.evaluation.evaluate import evaluate
+from intarsia.io.cores import available_cores
 from intarsia.io.whole_files import write_text
 from intarsia.label_sets import has
 from intarsia.terminal import progress, say, warn
@@ -192,7 +193,7 @@ def _judge(run: Path, split: str, request: SuspectRequest) -> tuple[_Source, Sus
             predictor,
             pipeline,
             counter,
-            workers=min(2, len(pipeline)) if request.workers is None else request.workers,
+            workers=min(2, len(pipeline), available_cores()) if request.workers is None else request.workers,
             progress=count,
             on_prediction=lambda meta, _: source.metas.append(meta),
         )

@@ -22,8 +22,13 @@ if TYPE_CHECKING:
     from intarsia.spec import Component, RunSpec, TeacherSpec, UnlabelledSpec
     from intarsia.workflows.run_options import RunOptions
 
-MOMENTUM = 0.01
-"""Share of the new weights in the teacher's, after every step, where the config averages none."""
+AVERAGE: dict[str, Any] = {"type": "EMAHook", "ema_type": "MomentumAnnealingEMA", "gamma": 10, "momentum": 0.004}
+"""What makes the teacher where the config averages no weights: about the last tenth of the training so far, at most 250
+steps. With the same share in every step the random weights of the beginning would stay in it for long.
+"""
+
+ADAPTIVE = "adaptive"
+"""A threshold for each class that follows the confidence of the teacher."""
 
 BLUR = {"type": "GaussianBlur", "prob": 0.5, "sigma": (0.1, 2.0)}
 COLOUR_VIEW: tuple[dict[str, Any], ...] = (
@@ -48,9 +53,14 @@ NOT_WEAK = COLOURS | {
 
 
 def settings_for(
-    config: Config, *, unlabelled: Path | None, confidence: float | None, teacher: PathLike | None
+    config: Config, *, unlabelled: Path | None, confidence: float | str | None, teacher: PathLike | None
 ) -> Iterator[str]:
-    """Overrides of a training's config. Raises ValueError for a confidence without unlabelled images."""
+    """Overrides of a training's config.
+
+    confidence: a number, as such or as a word, or "adaptive".
+
+    Raises ValueError for a confidence without unlabelled images, or that is neither.
+    """
     values = config.values
     own = values.get("intarsia") or {}
     if confidence is not None and unlabelled is None and not own.get("unlabelled"):
@@ -67,9 +77,18 @@ def settings_for(
             and not own.get("teacher")
             and "EMAHook" not in {bare(str(one.get("type"))) for one in hooks}
         ):
-            yield f"custom_hooks={[*hooks, {'type': 'EMAHook', 'momentum': MOMENTUM}]!r}"
+            yield f"custom_hooks={[*hooks, AVERAGE]!r}"
     if confidence is not None:
-        yield f"intarsia.unlabelled.confidence={confidence}"
+        yield f"intarsia.unlabelled.confidence={_number_or_adaptive(confidence)!r}"
+
+
+def _number_or_adaptive(given: float | str) -> float | str:
+    if given == ADAPTIVE:
+        return given
+    try:
+        return float(given)
+    except ValueError:
+        raise ValueError(f"--confidence is a probability, such as 0.95, or {ADAPTIVE}; found {given!r}") from None
 
 
 def _absolute(path: PathLike) -> str:

@@ -11,7 +11,7 @@ from intarsia import consent, recipes
 from intarsia.config.errors import ConfigError
 from intarsia.config.language.reader import Config, read_file, read_text
 from intarsia.config.language.targets import TRUST
-from intarsia.contracts import PathLike
+from intarsia.contracts import PathLike, Size
 from intarsia.workflows.hub_trunks import with_values_of_trunks
 from intarsia.workflows.locate import Located, locate
 
@@ -177,27 +177,52 @@ def described(path: Path) -> DataDescription:
 
 
 def typical_size(description: DataDescription, most: int = 200) -> tuple[int, int]:
-    """Median (height, width) of the training images, from the files' headers; of at most `most` of them."""
-    from PIL import Image
+    """Median (height, width) of the training images: of at most `most` of them, by the headers that Pillow knows.
 
-    from intarsia.data.containers import file_or_member, packed_image
+    Slices, DICOM and arrays are read, of a few files.
+    """
+    from intarsia.data.slices import file_of
 
     pairs = description.pairs("train")
     sizes = []
     for pair in pairs[:: max(1, len(pairs) // most)]:
-        if pair.window is not None:
-            sizes.append(pair.window.sample_size)
-            continue
-        path = description.root / pair.image
-        if (packed := packed_image(path)) is not None:
-            sizes.append(packed.size)
-            continue
-        try:
-            with Image.open(file_or_member(path)) as image:
-                sizes.append((image.height, image.width))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            continue  # a format that Pillow does not know (.npy); the doctor has read the file
+        size = pair.window.sample_size if pair.window is not None else _size_by_header(description.root / pair.image)
+        if size is not None:
+            sizes.append(size)
+    if not sizes:
+        one_of_each = list({file_of(pair.image): pair.image for pair in pairs}.values())
+        paths = [description.root / image for image in one_of_each[:: max(1, len(one_of_each) // _MOST_READ)]]
+        sizes = [size for path in paths if (size := _size_by_pixels(path)) is not None]
     middle = len(sizes) // 2
     if not sizes:
         return 512, 512
     return sorted(h for h, _ in sizes)[middle], sorted(w for _, w in sizes)[middle]
+
+
+_MOST_READ = 16
+
+
+def _size_by_header(path: Path) -> Size | None:
+    """None for a format that Pillow does not know, and for one image of a file of several."""
+    from PIL import Image
+
+    from intarsia.data.containers import file_or_member, packed_image
+
+    if (packed := packed_image(path)) is not None:
+        return packed.size
+    try:
+        with Image.open(file_or_member(path)) as image:
+            turned = image.getexif().get(274, 1) in (5, 6, 7, 8)
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+def _size_by_pixels(path: Path) -> Size | None:
+    from intarsia.data.image_io import read_image
+
+    try:
+        pixels = read_image(path, bands="raw")
+    except ValueError:  # the doctor has named it
+        return None
+    return pixels.shape[0], pixels.shape[1]

@@ -210,10 +210,17 @@ def _classes_are_missed(evidence: Evidence) -> str | None:
     missed = [one for one in _rare(evidence) if one.iou < MISSED]
     if not missed:
         return None
+    by_loss = "" if _has_area_loss(evidence) else "a loss that weighs rare classes, "
     return (
-        f"not found at all: {_shown(missed, evidence)}; a loss that weighs rare classes, longer training, or more "
-        "images that show them would help"
+        f"not found at all: {_shown(missed, evidence)}; {by_loss}longer training, or more images that show them would "
+        "help"
     )
+
+
+def _has_area_loss(evidence: Evidence) -> bool:
+    """Whether a loss of the training counts classes and not pixels alone."""
+    terms = {name for line in evidence.lines for name in line}
+    return any(word in name for name in terms for word in ("lovasz", "dice", "tversky"))
 
 
 def _classes_are_behind(evidence: Evidence) -> str | None:

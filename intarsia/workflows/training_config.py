@@ -69,7 +69,7 @@ class TrainingRequest:
     plain: tuple[str, ...] = ()
     rare_every: int | None = None
     unlabelled: Path | None = None
-    confidence: float | None = None
+    confidence: float | str | None = None
     teacher: PathLike | None = None
     network: GivenNetwork | None = None
     lora: int | None = None
@@ -120,11 +120,12 @@ def prepare_data(request: TrainingRequest, file: Path) -> None:
     if description.shares is None:
         description = replace(description, shares=findings.shares() or None)
     file.parent.mkdir(parents=True, exist_ok=True)
+    proposed = description.scale
     if plan_nnunet.is_planned(request.name):
         volumes = nnunet_volumes.look_at(description) if "train" in description.splits else None
         nnunet_volumes.keep(volumes, file.parent)
         description = plan_nnunet.normalised(description, volumes, proposed=not request.data.is_file())
-    _tell(description, findings)
+    _tell(description, findings, is_scaled_anew=description.scale != proposed)
     if request.fold is not None:
         from intarsia.workflows.folds import fold_of_run
 
@@ -313,15 +314,21 @@ def _own_config(request: TrainingRequest, data: OwnData, devices: int) -> Config
     return config
 
 
-def _tell(description: DataDescription, findings: Findings) -> None:
-    """The data in a few lines, before a training; the whole is what `intarsia data check` prints."""
+def _tell(description: DataDescription, findings: Findings, *, is_scaled_anew: bool) -> None:
+    """The data in a few lines, before a training; the whole is what `intarsia data check` prints.
+
+    is_scaled_anew: the recipe has its own way with the numbers of images, so that the doctor's is not said.
+    """
+    from intarsia.data.doctor.intensities import is_about_values
+
     splits = ", ".join(f"{split.name} {split.pairs}" for split in findings.splits)
     classes = ", ".join(description.classes[:12]) + (", ..." if description.num_classes > 12 else "")
     say_first(f"data: {splits} images; {description.num_classes} classes: {classes}")
     for finding in findings.warnings:
         say_first(f"warning: {finding.text}" + (f" ({finding.advice})" if finding.advice else ""))
     for note in findings.notes:
-        say_first(f"note: {note}")
+        if not (is_scaled_anew and is_about_values(note)):
+            say_first(f"note: {note}")
 
 
 def say_first(text: str) -> None:

@@ -49,7 +49,7 @@ class TrainingKeywords(TypedDict, total=False):
     cache_features: PathLike
     views: int
     unlabelled: PathLike
-    confidence: float
+    confidence: float | str
     teacher: PathLike
     seed: int
     deterministic: bool

@@ -39,6 +39,7 @@ def test_unlabelled_images() -> None:
     given = {"ratio": 2, "confidence": 0.8, "weight": 0.5, "ramp_up": 0, "cut_mix": 1, "strong": strong}
     found = spec({"images": "more", **given}, **EMA).unlabelled
     assert (found.ratio, found.confidence, found.weight, found.ramp_up, found.cut_mix) == (2, 0.8, 0.5, 0, 1)
+    assert spec({"images": "more", "confidence": "adaptive"}, **EMA).unlabelled.confidence == "adaptive"
     [part] = found.strong
     assert (part.kind, part.type, dict(part.args)) == ("transform", "GaussianBlur", {"prob": 0.3})
 
@@ -58,7 +59,16 @@ def test_somebody_must_make_the_pseudo_labels() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("confidence", 1.5), ("cut_mix", -0.1), ("ramp_up", 2), ("ratio", 0), ("weight", 0), ("images", 3), ("rate", 1)],
+    [
+        ("confidence", 1.5),
+        ("confidence", "sure"),
+        ("cut_mix", -0.1),
+        ("ramp_up", 2),
+        ("ratio", 0),
+        ("weight", 0),
+        ("images", 3),
+        ("rate", 1),
+    ],
 )
 def test_values_of_unlabelled_images_that_make_no_sense(key: str, value: Any) -> None:
     [(path, _)] = problems({"images": "more", key: value}, **EMA)

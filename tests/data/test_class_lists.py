@@ -91,6 +91,19 @@ def test_names_alone(name: str, text: str, tmp_path: Path):
     assert read(tmp_path, name, text) == (ClassEntry("leaf"), ClassEntry("spot"))
 
 
+def test_label_descriptions_of_itk_snap(tmp_path: Path):
+    text = """################
+# ITK-SnAP Label Description File
+# IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL
+    0     0    0    0        0  0  0    "Clear Label"
+    1   255    0    0        1  1  1    "left lung"
+    2     0  255    0     0.5  1  0    "spot 2"
+"""
+    wanted = (ClassEntry("background", 0, (0, 0, 0)), ClassEntry("left lung", 1, RED), ClassEntry("spot 2", 2, GREEN))
+    assert read(tmp_path, "labels.txt", text) == wanted
+    assert read(tmp_path, "snap.label", text) == wanted
+
+
 @pytest.mark.parametrize(
     "text",
     ["1 leaf 255 0 0\n2 spot 0 255 0\n", "leaf 1 255 0 0\nspot 2 0 255 0\n", "1\tleaf\t#ff0000\n2\tspot\t#00ff00\n"],
@@ -169,12 +182,13 @@ def test_where_class_lists_are_looked_for(tmp_path: Path):
     names = (
         *("classes.txt", "train/_classes.csv", "label_class_dict.csv", "obj_class_to_machine_color.json"),
         *("objectInfo150.txt", "data.yaml", "idToLabel.json", "classNames.txt", "export/meta.json"),
+        *("class_dict_seg.csv", "labels.label"),
         *("readme.txt", "train.txt", "a/b/c/d/classes.txt", "notes.md", "class.png"),
     )
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
-    assert set(class_list_files(tmp_path, names)) == set(names[:9])
+    assert set(class_list_files(tmp_path, names)) == set(names[:11])
     assert is_told_by_name("classes.txt")
     assert not is_told_by_name("meta.json")
     assert not is_told_by_name("train_labels.csv")

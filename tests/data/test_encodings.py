@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -299,3 +300,33 @@ def test_any_labels_give_a_proposal_that_our_own_check_takes(data, coloured, suf
             dataset = proposal.dataset(split)
             for index in range(len(dataset)):
                 dataset.load(index)
+
+
+def test_the_ids_of_kitti_have_names(tmp_path: Path):
+    values = np.array([7, 21, 26], np.uint8)
+    for index in range(6):
+        save(tmp_path / f"training/image_2/{index:06}_10.png", picture(index))
+        save(tmp_path / f"training/semantic/{index:06}_10.png", values[areas(index)])
+    found = examine(tmp_path)
+    assert [table(found)[value] for value in (7, 21, 26)] == ["road", "vegetation", "car"]
+    assert one(found.warnings, "names guessed")
+
+
+def test_the_name_of_a_contest_is_no_class(tmp_path: Path):
+    for index in range(6):
+        save(tmp_path / f"ISIC2018_Task1-2_Training_Input/ISIC_{index:07}.jpg", picture(index))
+        mask = (areas(index) == 1).astype(np.uint8) * 255
+        save(tmp_path / f"ISIC2018_Task1_Training_GroundTruth/ISIC_{index:07}_segmentation.png", mask)
+    assert table(examine(tmp_path)) == {0: "background", 255: "foreground"}
+
+
+def test_numbers_of_objects_are_a_problem_where_a_file_says_so(tmp_path: Path):
+    """The bitmaps of Segments.ai: object 3 of one image is a car, of another a tree; they were taken as classes."""
+    for index in range(4):
+        save(tmp_path / f"{index}.jpg", picture(index))
+        save(tmp_path / f"{index}_label_ground-truth.png", areas(index).astype(np.uint8))
+    bitmap = {"attributes": {"annotations": [{"id": 1, "category_id": 2}], "segmentation_bitmap": {"url": "x"}}}
+    release = {"name": "v0.1", "dataset": {"samples": [{"name": "0.jpg", "labels": {"ground-truth": bitmap}}]}}
+    (tmp_path / "release.json").write_text(json.dumps(release))
+    problem = one(examine(tmp_path).problems, "labels are numbers of objects")
+    assert "export_format='semantic'" in problem.advice

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import IO, Any
 
@@ -529,3 +530,44 @@ class TestReport:
         assert [(split.name, split.pairs) for split in found.splits] == [("train", 2), ("val", 1)]
         assert not [finding for finding in found.warnings if finding.kind == "image without label"]
         assert len(found.proposal().dataset("train")) == 2
+
+
+def test_names_of_files_from_macos_pair_with_composed_ones(tmp_path: Path) -> None:
+    """ "ü" as one letter and as "u" with two dots look alike; the folder was refused, since names shared nothing."""
+    for index in range(4):
+        save(tmp_path / "images" / unicodedata.normalize("NFC", f"Grün {index} é.png"), picture(index))
+        save(tmp_path / "masks" / unicodedata.normalize("NFD", f"Grün {index} é_mäsk.png"), stripes(0, 1))
+    found = examine(tmp_path)
+    assert found.ok
+    write_description(found.proposal(), tmp_path / "data.yaml")
+    description = read_description(tmp_path / "data.yaml")
+    assert sum(len(description.pairs(split)) for split in ("train", "val")) == 4
+
+
+def test_a_list_that_ignores_most_pixels_is_a_warning(tmp_path: Path) -> None:
+    make(tmp_path, *[stripes(0, 0, 0, 1, 2) for _ in range(4)])
+    (tmp_path / "classes.txt").write_text("unlabeled\nroad\ncar\n")
+    found = examine(tmp_path)
+    warning = one(found.warnings, "mostly ignored")
+    assert warning.text.startswith("6")  # percent
+    assert "write `0: background`" in warning.advice
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".npy"])
+def test_labels_of_whole_real_numbers(tmp_path: Path, suffix: str) -> None:
+    """As programs for maps and arrays save them; they were refused."""
+    for index in range(4):
+        save(tmp_path / f"images/{index}.png", picture(index))
+        label = stripes(0, 1, 2).astype(np.float32)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        if suffix == ".npy":
+            np.save(tmp_path / f"masks/{index}.npy", label)
+        else:
+            Image.fromarray(label).save(tmp_path / f"masks/{index}.tif")
+    found = examine(tmp_path)
+    assert found.ok
+    assert set(labels_of(found)) == {0, 1, 2}
+    assert np.array_equal(found.proposal().dataset("train").load(0).label, stripes(0, 1, 2))
+    np.save(tmp_path / "masks/0.npy", label + 0.4)
+    (tmp_path / "masks/0.tif").unlink(missing_ok=True)
+    assert "found 0.4: it is no label, or was resampled" in one(examine(tmp_path).problems, "unreadable").text

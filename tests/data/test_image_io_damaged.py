@@ -26,7 +26,7 @@ from intarsia.data.tiff import read_header
 
 FILES = 1000
 SLOWEST = 2.0
-"""Seconds; it is milliseconds, but the machine may be busy."""
+"""Seconds of the processor; it is milliseconds, but for what is imported the first time."""
 MOST_MEMORY = 100
 """Megabytes that reading all of them may add to a process."""
 
@@ -132,13 +132,13 @@ warnings.simplefilter("ignore")  # a JPEG that lacks its last two bytes only is 
 before = None
 for path in open(sys.argv[1]).read().split():
     for bands in ("rgb", "raw"):
-        began = time.perf_counter()
+        began = time.process_time()
         try:
             result = list(read_image(path, bands=bands).shape)
         except ValueError as error:
             result = str(error)
         before = memory() if before is None else before
-        spent = time.perf_counter() - began
+        spent = time.process_time() - began
         print(json.dumps({"path": path, "bands": bands, "result": result, "seconds": spent, "more": memory() - before}))
         sys.stdout.flush()
 """

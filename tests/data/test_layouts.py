@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from intarsia.data.description.pairing import IMAGE_SUFFIXES, NameIndex, Pair, Source, list_pairs, take_share
+from intarsia.data.description.read import read_description
+from intarsia.data.description.write import write_description
 from intarsia.data.doctor.affixes import Affixes, joined, propose
+from intarsia.data.doctor.examine import examine
 from intarsia.data.doctor.folders import role_of, split_of
 from intarsia.data.doctor.layouts import Layout, LayoutError, find_layout
 
@@ -391,6 +394,53 @@ def test_images_are_no_labels_of_other_images_of_the_same_names(tmp_path: Path, 
         find_layout(tmp_path)
 
 
+def volume(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([1.0, 1, 3, 1])), path)
+
+
+@pytest.mark.parametrize(
+    ("image", "label"), [("{0}/ct.nii.gz", "{0}/seg.nii.gz"), ("all/{0}/imaging.nii", "all/{0}/segmentation.nii")]
+)
+def test_a_folder_for_each_volume(tmp_path: Path, image: str, label: str) -> None:
+    """KiTS and many hospitals: named one by one, they were no slices, and nothing could be read."""
+    for number in range(4):
+        values = np.random.default_rng(number).integers(0, 90, (8, 9, 5), dtype=np.int16)
+        volume(tmp_path / image.format(f"p{number}"), values)
+        volume(tmp_path / label.format(f"p{number}"), (values > 60).astype(np.uint8))
+    findings = examine(tmp_path)
+    assert findings.ok
+    write_description(findings.proposal(), tmp_path / "data.yaml")
+    description = read_description(tmp_path / "data.yaml")
+    pairs = [pair for split in ("train", "val") for pair in description.pairs(split)]
+    assert len(pairs) == 20
+    for pair in pairs:
+        name, part = pair.image.split("#")
+        assert pair.label == f"{name.replace('ct.', 'seg.').replace('imaging', 'segmentation')}#{part}"
+    dataset = description.dataset("val")
+    file, part = str(dataset.paths(0)[0]).split("#")
+    stored = np.asarray(nibabel.load(file).dataobj)[:, :, int(part[1:])]
+    assert np.array_equal(dataset.load(0).label, (stored > 60).astype(np.uint8).T)
+
+
+def test_several_volumes_in_a_folder_for_each_sample(tmp_path: Path) -> None:
+    """BraTS: one of five files is the label, the others are images of one sample."""
+    for case in ("BraTS-0", "BraTS-1", "BraTS-2"):
+        for number, kind in enumerate(("t1c", "t1n", "t2f", "seg")):
+            values = np.random.default_rng(number).integers(0, 90, (8, 9, 5), dtype=np.int16)
+            values = (values > 60).astype(np.uint8) if kind == "seg" else values
+            volume(tmp_path / f"{case}/{case}-{kind}.nii.gz", values)
+    description = examine(tmp_path).proposal()
+    assert description.names == ("t1c.1", "t1n.1", "t2f.1")
+    assert (description.bands, description.channels) == ("raw", 3)
+    write_description(description, tmp_path / "data.yaml")
+    description = read_description(tmp_path / "data.yaml")
+    pair = description.pairs("train")[0]
+    assert [Path(file).name.split("-")[-1][:3] for file in (pair.image, *pair.partners)] == ["t1c", "t1n", "t2f"]
+    assert "-seg.nii.gz#" in (pair.label or "")
+    assert description.dataset("train").load(0).image.shape == (9, 8, 3)
+
+
 def test_a_folder_for_each_sample(tmp_path: Path) -> None:
     """Image and label have the same names in every folder, and nothing in common: none was found."""
     for split in ("train", "val"):
@@ -402,3 +452,87 @@ def test_a_folder_for_each_sample(tmp_path: Path) -> None:
     for pair in layout.listings["val"].pairs:
         assert pair.label == pair.image.replace("image", "mask")
         assert pair.image.startswith("val/")
+
+
+def test_a_split_that_folder_and_subfolder_say(tmp_path: Path) -> None:
+    """FloodNet: the val folder was passed over without a word."""
+    for split, count in (("train", 4), ("val", 2)):
+        for number in range(count):
+            tree(tmp_path, (f"{split}/{split}-org-img/{number}.jpg", f"{split}/{split}-label-img/{number}_lab.png"))
+    layout = find_layout(tmp_path)
+    assert {split: len(files.pairs) for split, files in layout.listings.items()} == {"train": 4, "val": 2}
+
+
+def test_folders_that_say_nothing_below_one_that_says_a_split(tmp_path: Path) -> None:
+    """CHAOS: images and labels lay in one group of files, which has no pairs."""
+    for case in "123":
+        for number in range(3):
+            write(tmp_path / f"Train_Sets/MR/{case}/T2SPIR/Anon/IMG-{number}.png", PICTURE)
+            write(tmp_path / f"Train_Sets/MR/{case}/T2SPIR/Ground/IMG-{number}.png", MASK)
+    layout = find_layout(tmp_path)
+    pairs = {(pair.image, pair.label) for pair in layout.listings["train"].pairs}
+    assert len(pairs) == 9
+    assert all(label == image.replace("Anon", "Ground") for image, label in pairs)
+
+
+@pytest.mark.parametrize("end", ["", "_0"])
+def test_images_beside_their_masks_in_a_folder_called_output(tmp_path: Path, end: str) -> None:
+    """LandCover.ai, where the script that cuts tiles writes them."""
+    for number in range(5):
+        tree(tmp_path, (f"output/M-33-{number}{end}.jpg", f"output/M-33-{number}{end}_m.png"))
+    for split, numbers in (("train", "012"), ("val", "34")):
+        (tmp_path / f"{split}.txt").write_text("".join(f"M-33-{number}{end}\n" for number in numbers))
+    found = find_layout(tmp_path).listings
+    assert {split: len(files.pairs) for split, files in found.items()} == {"train": 3, "val": 2}
+
+
+def test_predictions_beside_their_overlays_are_no_data(tmp_path: Path) -> None:
+    for number in range(5):
+        tree(tmp_path, (f"output/{number}.jpg", f"output/{number}_overlay.png"))
+    with pytest.raises(LayoutError):
+        find_layout(tmp_path)
+
+
+def test_images_that_no_list_names_are_told_once(tmp_path: Path) -> None:
+    for number in range(12):
+        tree(tmp_path, (f"images/{number}.jpg", f"masks/{number}.png"))
+    (tmp_path / "train.txt").write_text("0\n1\n2\n")
+    assert [warning.kind for warning in find_layout(tmp_path).warnings] == ["not listed"]
+
+
+HINTS: dict[str, tuple[str, str, str]] = {
+    "sam": ("a.json", '{"annotations": [{"segmentation": {}, "predicted_iou": 1}]}', "which have no classes"),
+    "kili": ("all.json", '[{"externalId": "a", "labels": [{"jsonResponse": {}}]}]', "Kili annotations .* as COCO"),
+    "encord": ("all.json", '[{"label_hash": "x", "data_units": {}}]', "Encord annotations .* as COCO"),
+    "hasty": ("all.json", '{"label_classes": [], "images": [{"labels": []}]}', "Hasty annotations .* as COCO"),
+    "dataloop": (
+        "a.json",
+        '{"filename": "/a.png", "annotations": [{"label": "x", "coordinates": []}]}',
+        "Dataloop annotations",
+    ),
+    "aperio": ("a.xml", "<Annotations><Region Id='1'><Vertex X='1' Y='2'/></Region>", "open them in QuPath"),
+    "nowhere": ("labels.gpkg", "x", "give the images a place"),
+}
+
+
+@pytest.mark.parametrize("tool", HINTS)
+def test_what_is_not_read_is_named_with_what_to_do(tmp_path: Path, tool: str) -> None:
+    name, text, said = HINTS[tool]
+    write(tmp_path / "a.png", PICTURE)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(LayoutError, match=rf"Hint: .*{said}"):
+        find_layout(tmp_path)
+
+
+def test_a_volume_for_each_class_is_told(tmp_path: Path) -> None:
+    for case in ("s01", "s02", "s03"):
+        for name in ("ct", "segmentations/liver", "segmentations/spleen"):
+            volume(tmp_path / f"{case}/{name}.nii.gz", np.zeros((4, 5, 3), np.uint8))
+    with pytest.raises(LayoutError, match=r"3 folders such as s01/segmentations hold a label volume for each class"):
+        find_layout(tmp_path)
+
+
+def test_a_folder_without_any_image_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing here")
+    with pytest.raises(LayoutError, match="no image in"):
+        find_layout(tmp_path)

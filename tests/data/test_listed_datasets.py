@@ -151,7 +151,7 @@ def test_what_is_wrong_in_dsdl_is_said(dsdl: Path, file: str, text: str, message
 def test_dsdl_does_not_run_away(dsdl: Path) -> None:
     bomb = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 'x'}]" for n in range(12))
     (dsdl / "dsdl/defs/classes.yaml").write_text(f"{bomb}\nRooms:\n    $def: class_domain\n    classes: *a11\n")
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ValueError, match="expected a list of names"):
         rooms(dsdl)
     (dsdl / "dsdl/defs/classes.yaml").write_text("Rooms: {$def: class_domain, classes: [a]}\n$import: [classes]\n")
@@ -159,7 +159,7 @@ def test_dsdl_does_not_run_away(dsdl: Path) -> None:
     (dsdl / "dsdl/defs/structure.yaml").write_text("Sample: {$def: struct, $fields: {again: Sample}}\n")
     with pytest.raises(ValueError, match="the structure Sample"):
         rooms(dsdl)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 # --- Decathlon ----------------------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ def test_a_command_that_fails_or_hangs_is_one_warning(
         tiny_run(tmp_path / "run", steps=2, evaluate_every=1, observers=[Notify(command(tmp_path, code), timeout=0.5)])
     )
     assert result.finished
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 120  # the machine may be busy
     said = " ".join(capsys.readouterr().err.split())
     assert len(re.findall(text, said)) == 1
     assert said.count("training goes on") == 1
@@ -141,7 +141,7 @@ def test_commands_run_beside_forked_workers(tmp_path: Path) -> None:
             time.sleep(0.05)
             notify.values(step, {"loss": 1.0})
         notify.end(200, "finished")
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 40  # the worker sleeps for 60
     finally:
         worker.kill()
         worker.join()

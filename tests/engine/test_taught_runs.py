@@ -105,12 +105,16 @@ def checkpoint(folder: Path, step: int = STEPS) -> dict[str, Any]:
     return load_checkpoint(folder / f"checkpoints/step_{step:08d}.pt")
 
 
-def test_a_resumed_run_is_the_one_that_was_never_stopped(tmp_path: Path) -> None:
-    settings = {"validate": True, "evaluate_every": 4}
-    whole = train(taught_run(tmp_path / "whole", **settings))
-    stopped = train(stopped_at(taught_run(tmp_path / "parts", **settings), 5))
+@pytest.mark.parametrize("confidence", [0.5, "adaptive"])
+def test_a_resumed_run_is_the_one_that_was_never_stopped(tmp_path: Path, confidence: Any) -> None:
+    def run(name: str, **changes: Any) -> Run:
+        task = Taught(plain_task(), pseudo_labels=PseudoLabels(confidence))
+        return taught_run(tmp_path / name, task=task, validate=True, evaluate_every=4, **changes)
+
+    whole = train(run("whole"))
+    stopped = train(stopped_at(run("parts"), 5))
     assert (whole.step, stopped.step) == (8, 5)
-    train(taught_run(tmp_path / "parts", resume=True, **settings))
+    train(run("parts", resume=True))
     assert_same(checkpoint(tmp_path / "parts"), checkpoint(tmp_path / "whole"))
     found = lines(tmp_path / "whole")
     assert lines(tmp_path / "parts") == found
@@ -160,11 +164,30 @@ def test_accumulated_micro_batches_see_the_same_images(tmp_path: Path) -> None:
     assert_same(checkpoint(tmp_path / "b"), checkpoint(tmp_path / "c"))
 
 
+def adaptive(out: Path, **changes: Any) -> Run:
+    return taught_run(out, task=Taught(plain_task(), pseudo_labels=PseudoLabels("adaptive")), **changes)
+
+
+def test_thresholds_of_a_step_are_those_of_all_its_micro_batches(tmp_path: Path) -> None:
+    """The first step's teacher knows nothing of how the step is divided."""
+    train(adaptive(tmp_path / "whole", steps=1))
+    train(adaptive(tmp_path / "parts", steps=1, optim=replace(SGD, accumulate=2)))
+
+    def job(runtime: FabricRuntime) -> None:
+        train(adaptive(tmp_path / "processes", steps=1, runtime=runtime))
+
+    in_two_processes(job)
+    whole, *others = (checkpoint(tmp_path / name, 1)["confidence"] for name in ("whole", "parts", "processes"))
+    assert (whole["means"] > 0.3).any()
+    for other in others:
+        torch.testing.assert_close(other, whole)
+
+
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed", "64-true"])
 def test_precisions(tmp_path: Path, precision: Any) -> None:
     def run(name: str, teacher: Any) -> dict[str, Any]:
         how = None if teacher is None else Distillation()
-        task = Taught(plain_task(), teacher=teacher, distillation=how, pseudo_labels=PseudoLabels(0.5))
+        task = Taught(plain_task(), teacher=teacher, distillation=how, pseudo_labels=PseudoLabels("adaptive"))
         runtime = FabricRuntime(accelerator="cpu", precision=precision)
         train(taught_run(tmp_path / name, task=task, runtime=runtime, steps=4))
         return lines(tmp_path / name)[0]
@@ -172,7 +195,7 @@ def test_precisions(tmp_path: Path, precision: Any) -> None:
     for found in (run("average", None), run("given", plain_task(1))):
         assert found["unlabelled.loss"] >= 0
         assert "skipped_steps" not in found
-    train(taught_run(tmp_path / "single", steps=4))
+    train(adaptive(tmp_path / "single", steps=4))
     expected = lines(tmp_path / "single")[0]["loss"]
     assert lines(tmp_path / "average")[0]["loss"] == pytest.approx(expected, rel=0.05)
 
@@ -184,7 +207,7 @@ def in_two_processes(job: Callable[[FabricRuntime], Any]) -> None:
 def test_two_processes_have_one_teacher_and_can_be_resumed(tmp_path: Path) -> None:
     def job(runtime: FabricRuntime) -> None:
         def run(name: str, **changes: Any) -> Run:
-            return taught_run(tmp_path / name, runtime=runtime, **changes)
+            return adaptive(tmp_path / name, runtime=runtime, **changes)
 
         whole = run("whole")
         train(whole)

@@ -61,13 +61,12 @@ def test_pixels_that_are_not_valid_have_no_gradient() -> None:
         assert torch.equal(moved, valid)
 
 
-def test_pseudo_labels_are_the_likeliest_class_where_it_is_likely_enough() -> None:
+def test_pseudo_labels_are_the_likeliest_class_and_its_probability() -> None:
     teacher = torch.tensor([2.0, 0.0, 0.0]).log_softmax(0).view(1, 3, 1, 1).repeat(1, 1, 1, 2)
     teacher[0, :, 0, 1] = torch.tensor([0.05, 0.25, 0.7]).log()
-    labels, confident = pseudo_labels(teacher, 0.7)
+    labels, probability = pseudo_labels(teacher)
     assert labels.tolist() == [[[0, 2]]]
-    assert confident.tolist() == [[[True, True]]]
-    assert pseudo_labels(teacher, 0.75)[1].tolist() == [[[True, False]]]
+    assert probability.flatten().tolist() == pytest.approx([teacher[0, :, 0, 0].exp().max().item(), 0.7])
 
 
 def test_the_loss_of_pseudo_labels_is_a_mean_over_all_valid_pixels() -> None:

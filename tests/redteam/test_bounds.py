@@ -61,7 +61,7 @@ CONFIGS: dict[str, tuple[str, str]] = {
 
 def measured(work: Callable[[], Any], *, memory: bool = False) -> str:
     """What the error says that some work ends in. memory: look at that, too, which makes it much slower."""
-    start = time.perf_counter()
+    start = time.process_time()
     if memory:
         tracemalloc.start()
     try:
@@ -70,7 +70,7 @@ def measured(work: Callable[[], Any], *, memory: bool = False) -> str:
         assert not memory or tracemalloc.get_traced_memory()[1] < MEGABYTES * 2**20
     finally:
         tracemalloc.stop()
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS
     assert len(str(caught.value)) < LETTERS
     return str(caught.value)
 
@@ -88,9 +88,9 @@ def test_texts_that_are_read_in_time(name: str, tmp_path: Path) -> None:
     """Nothing is wrong with them; they are only long."""
     file = tmp_path / "config.py"
     file.write_text(CONFIGS[name][1])
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(read_file(file).values["x"]) > 100_000
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS
 
 
 # --- Configs that are checked and built ---------------------------------------------------------------------------

@@ -324,7 +324,7 @@ def test_no_step_waits_for_a_gpu() -> None:
     def taught() -> Taught:
         return Taught(
             make_task(), teacher=make_task(), order=[2, 0, 3, 1], distillation=Distillation(),
-            pseudo_labels=PseudoLabels(),
+            pseudo_labels=PseudoLabels("adaptive"),
         )  # fmt: skip
 
     here = by_name(taught(), replace(make_batch(), unlabelled=views()))
@@ -336,6 +336,7 @@ def test_no_step_waits_for_a_gpu() -> None:
             task.training_terms(batch)  # sends the teacher
             waits.found.clear()
             there = by_name(task, batch)
+            task.end_step(lambda sums: sums)
         assert waits.found == []
         for name, value in here.items():
             torch.testing.assert_close(there[name].cpu(), value.detach())

@@ -117,6 +117,8 @@ def test_panes_name_what_is_there_and_nothing_else():
     assert PALETTE[2] not in bottom
     for side in (picture[:5], picture[-5:], picture[:, :5], picture[:, -5:]):
         assert (side == PAPER).all()
+    red = ((230, 20, 30), (0, 0, 142), (70, 130, 180))  # a class of the colour of errors: a legend of two reds
+    assert {red[0], (255, 0, 220)} <= colours_in(panes(image, truth, prediction, classes=CLASSES, palette=red)[-40:])
     two = panes(image, None, prediction, classes=CLASSES, palette=PALETTE)
     assert two.shape[1] < picture.shape[1] * 0.6
     assert WRONG not in colours_in(two[-40:])

@@ -20,7 +20,7 @@ from intarsia.engine.training.run import Run
 from intarsia.tasks.semantic import SemanticSegmentation
 from intarsia.tasks.taught import Taught
 from intarsia.weights.file import load_state
-from intarsia.workflows.less_labels import COLOUR_VIEW, MOMENTUM, NOT_WEAK, OTHER_VIEW, settings_for
+from intarsia.workflows.less_labels import AVERAGE, COLOUR_VIEW, NOT_WEAK, OTHER_VIEW, settings_for
 from intarsia.workflows.run_options import RunOptions
 from tests.config.test_lowering_teaching import EMA, config
 
@@ -82,7 +82,7 @@ def test_what_the_options_write(tmp_path: Path) -> None:
 
 
 def test_an_average_is_the_teacher_where_none_is_given(tmp_path: Path) -> None:
-    assert after(config(), unlabelled=tmp_path)["custom_hooks"] == [{"type": "EMAHook", "momentum": MOMENTUM}]
+    assert after(config(), unlabelled=tmp_path)["custom_hooks"] == [AVERAGE]
     own = [{"type": "EMAHook", "momentum": 0.3}]
     assert after(config(custom_hooks=own), unlabelled=tmp_path)["custom_hooks"] == own
 
@@ -103,6 +103,14 @@ def test_images_of_other_bands_are_not_taken_for_photos(tmp_path: Path) -> None:
     raw = config()
     raw = raw.override(["train_dataloader.dataset.pipeline.0.color_type=unchanged"])
     assert list(after(raw, unlabelled=tmp_path)["intarsia"]["unlabelled"]["strong"]) == list(OTHER_VIEW)
+
+
+def test_confidence_is_a_number_or_adaptive(tmp_path: Path) -> None:
+    for given, expected in (("0.8", 0.8), (1, 1.0), ("adaptive", "adaptive")):
+        found = after(config(), unlabelled=tmp_path, confidence=given)
+        assert found["intarsia"]["unlabelled"]["confidence"] == expected
+    with pytest.raises(ValueError, match="or adaptive; found 'sure'"):
+        after(config(), unlabelled=tmp_path, confidence="sure")
 
 
 def test_a_confidence_needs_images() -> None:

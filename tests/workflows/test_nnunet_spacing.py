@@ -102,7 +102,7 @@ def test_scores_are_of_the_volumes_as_they_are(run: Path, tmp_path: Path) -> Non
     np.testing.assert_allclose(found, iou, atol=1e-6)
 
 
-def test_ct_is_cut_off_at_percentiles_of_what_is_labelled(tmp_path: Path) -> None:
+def test_ct_is_cut_off_at_percentiles_of_what_is_labelled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from intarsia.workflows.adjust import TrainingOptions
     from intarsia.workflows.training_config import TrainingRequest, training_config
 
@@ -111,6 +111,9 @@ def test_ct_is_cut_off_at_percentiles_of_what_is_labelled(tmp_path: Path) -> Non
     config = training_config(
         TrainingRequest(name="nnunet", out=tmp_path / "run", data=data, training=training), tmp_path / "d.yaml"
     )
+    said = capsys.readouterr().err
+    assert "values: cut off at" in said
+    assert "become 0 and 255" not in said  # what the doctor proposes for other recipes
     description = read_description(tmp_path / "d.yaml")
     values = []
     for case in {pair.image.partition("#")[0] for pair in description.pairs("train")}:

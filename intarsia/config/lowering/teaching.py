@@ -33,8 +33,8 @@ def lower_unlabelled(own: Fields, task: str, ema: EmaSpec | None) -> UnlabelledS
             "Add custom_hooks=[dict(type='EMAHook', momentum=0.01)], or intarsia.teacher.weights",
         )
     for key in ("confidence", "cut_mix", "ramp_up"):
-        if not 0 <= fields.get(key, 0) <= 1:
-            context.problem(fields.at(key), f"expected a number from 0 to 1, found {fields.get(key)}")
+        if isinstance(value := fields.get(key, 0), float | int) and not 0 <= value <= 1:
+            context.problem(fields.at(key), f"expected a number from 0 to 1, found {value}")
     for key in ("ratio", "weight"):
         if not fields.get(key, 1) > 0:
             context.problem(fields.at(key), f"expected a number above 0, found {fields.get(key)}")
@@ -49,10 +49,11 @@ def lower_unlabelled(own: Fields, task: str, ema: EmaSpec | None) -> UnlabelledS
                 f"{part.type} may move pixels, and the labels are those of another view",
                 f"A strong view is made by {', '.join(sorted(COLOURS))}; the training's own pipeline moves both views",
             )
+    confidence = fields.get("confidence", default.confidence)
     return UnlabelledSpec(
         images=images,
         ratio=float(fields.get("ratio", default.ratio)),
-        confidence=float(fields.get("confidence", default.confidence)),
+        confidence=confidence if confidence == "adaptive" else float(confidence),
         weight=float(fields.get("weight", default.weight)),
         ramp_up=float(fields.get("ramp_up", default.ramp_up)),
         cut_mix=float(fields.get("cut_mix", default.cut_mix)),

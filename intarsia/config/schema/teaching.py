@@ -8,7 +8,9 @@ TEACHING_AREAS: dict[str, Area] = {
     "intarsia.unlabelled": {
         "images": to("unlabelled.images: a folder, a file or a pattern", "str"),
         "ratio": to("unlabelled.ratio: images for each one with labels", "float"),
-        "confidence": to("unlabelled.confidence: probability from which the teacher's class counts", "float"),
+        "confidence": to(
+            "unlabelled.confidence: probability from which the teacher's class counts", "float | Literal['adaptive']"
+        ),
         "weight": to("unlabelled.weight: of the loss", "float"),
         "ramp_up": to("unlabelled.ramp_up: share of the training in which the weight rises", "float"),
         "cut_mix": to("unlabelled.cut_mix: chance of a rectangle of another image", "float"),

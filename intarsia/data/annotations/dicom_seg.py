@@ -2,7 +2,8 @@
 
 A segment has the name of its label. Segments lie over each other in the order of their numbers; of a fractional one,
 what reaches half of the greatest value belongs to it. The images are found by their SOP instance UIDs, in the DICOM
-files of the folders around the segmentation; an image of the series that no frame names has a label without segments.
+files of the folders around the segmentation; another image of their series has a label without segments, whether or
+not the segmentation names the series.
 
 Source: DICOM PS3.3, A.51 and C.8.20.
 """
@@ -156,7 +157,7 @@ def _images(path: Path, wanted: set[str], series: set[str], others: set[Path]) -
     """(path below the folder in which they were found, SOP instance UID) of the images of the series."""
     top = path if path.is_dir() else path.parent
     for _ in range(_LEVELS):
-        found = []
+        there: list[tuple[str, str, str]] = []
         for count, name in enumerate(walk_files(top)):
             if count > _MOST_FILES:
                 return
@@ -165,9 +166,9 @@ def _images(path: Path, wanted: set[str], series: set[str], others: set[Path]) -
                     header = dicom_header(top / name, only=("SOPInstanceUID", "SeriesInstanceUID"))
                 except ValueError:  # said when it is read
                     continue
-                identity = str(header.get("SOPInstanceUID"))
-                if identity in wanted or str(header.get("SeriesInstanceUID")) in series:
-                    found.append((name, identity))
+                there.append((name, str(header.get("SOPInstanceUID")), str(header.get("SeriesInstanceUID"))))
+        own = {one for _, identity, one in there if identity in wanted} - {"None"}
+        found = [(name, identity) for name, identity, one in there if identity in wanted or one in series | own]
         if {identity for _, identity in found} & wanted:
             yield from found
             return

@@ -12,6 +12,7 @@ from intarsia.data.annotations.cityscapes_polygons import CityscapesPolygons
 from intarsia.data.annotations.coco import Coco
 from intarsia.data.annotations.coco_panoptic import CocoPanoptic
 from intarsia.data.annotations.cvat import Cvat
+from intarsia.data.annotations.darwin import Darwin
 from intarsia.data.annotations.dicom_seg import DicomSeg
 from intarsia.data.annotations.geojson import GeoJson
 from intarsia.data.annotations.label_studio import LabelStudio
@@ -19,6 +20,7 @@ from intarsia.data.annotations.labelme import LabelMe
 from intarsia.data.annotations.object_masks import ObjectMasks
 from intarsia.data.annotations.rle_csv import RleCsv, RleCsvRows
 from intarsia.data.annotations.source import AnnotationSource, Format, Opened
+from intarsia.data.annotations.superannotate import SuperAnnotate
 from intarsia.data.annotations.supervisely import Supervisely
 from intarsia.data.annotations.via import Via, ViaCsv
 from intarsia.data.annotations.yolo import Yolo
@@ -33,6 +35,8 @@ FORMATS: dict[str, Format] = {
         Cvat(),
         LabelStudio(),
         Supervisely(),
+        Darwin(),
+        SuperAnnotate(),
         ObjectMasks(),
         DicomSeg(),
         GeoJson(),

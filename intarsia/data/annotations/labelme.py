@@ -1,9 +1,10 @@
-"""LabelMe (wkentaro): a JSON beside each image, with polygons, rectangles, circles and masks.
+"""LabelMe (wkentaro) and X-AnyLabeling: a JSON beside each image, with polygons, rectangles, circles and masks.
 
-Shapes lie over each other in the order of the file. A mask is a PNG whose first pixel is at the first of the two
-points. Lines and points have no area. `flags` and `group_id` are not looked at.
+Shapes lie over each other in the order of the file. Turned rectangles are stored by their four corners, others by two
+opposite ones or by all. A mask is a PNG whose first pixel is at the first of the two points. Lines and points have no
+area. `flags` and `group_id` are not looked at.
 
-Format: https://github.com/wkentaro/labelme
+Formats: https://github.com/wkentaro/labelme, https://github.com/CVHub520/X-AnyLabeling
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from intarsia.data.annotations.shapes import (
 )
 from intarsia.data.headers import check_size
 
+_OUTLINES = ("polygon", "oriented_rectangle", "rotation", "quadrilateral")
+"""Kinds of shapes that are stored by all their corners."""
 _KEY = re.compile(r'"(\w+)"\s*:')
 
 
@@ -84,7 +87,7 @@ def _area(entry: dict[str, Any], where: str) -> Outline | Bitmap | None:
     if kind in ("point", "points", "line", "linestrip"):
         return None
     points = ring_of(entry.get("points"), where)
-    if kind == "polygon":
+    if kind in _OUTLINES:
         return Outline(((points,),)) if len(points) > 2 else None
     if kind == "rectangle" and len(points) > 1:
         (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()

@@ -24,16 +24,24 @@ class FolderOfFiles:
 
     keys: paths of the files below the folder. An image without a file is drawn without shapes, where the format has it
     so. listed: names that the tool lists beside the files, in its order. passed_over: names of files that are none.
+    marks: what may stand between the name of the image and the suffix.
     """
 
     def __init__(
-        self, folder: Path, suffix: str, read: Read, *, listed: Sequence[str] = (), passed_over: Sequence[str] = ()
+        self,
+        folder: Path,
+        suffix: str,
+        read: Read,
+        *,
+        listed: Sequence[str] = (),
+        passed_over: Sequence[str] = (),
+        marks: Sequence[str] = (),
     ) -> None:
         self._folder, self._read, self._listed = folder, read, tuple(listed)
         self.faults: Sequence[str] = ()
         self.subsets: Mapping[str, str] = {}
         self.keys: Mapping[str, tuple[str, ...]] = {
-            path: (path[: -len(suffix)],)
+            path: (_without(path[: -len(suffix)], marks),)
             for path in walk_files(folder)
             if path.lower().endswith(suffix) and PurePosixPath(path).name.lower() not in passed_over
         }
@@ -58,3 +66,7 @@ class FolderOfFiles:
         except ValueError as error:
             text = str(error)
             raise ValueError(text if text.startswith(str(path)) else f"{path}: {text}") from None
+
+
+def _without(name: str, marks: Sequence[str]) -> str:
+    return next((name.removesuffix(mark) for mark in marks if name.endswith(mark)), name)

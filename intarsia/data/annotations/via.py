@@ -1,4 +1,4 @@
-"""VIA (VGG Image Annotator 2): a JSON or a CSV for many images, with polygons, rectangles, circles and ellipses.
+"""VIA (VGG Image Annotator 2 and 3): a JSON or a CSV for many images, with polygons, rectangles, circles and ellipses.
 
 Regions lie over each other in the order of the file. A region's class is one of its attributes: that which is called
 like one (class, label, type, name ...), or else that which most regions have; without any, all are "object". Of boxes
@@ -52,7 +52,11 @@ class Via:
     def recognise(self, text: str) -> bool:
         """Whether it has regions with attributes of their shape."""
         keys = set(_KEY.findall(text))
-        return "_via_img_metadata" in keys or keys >= {"regions", "filename", "shape_attributes"}
+        return (
+            "_via_img_metadata" in keys
+            or keys >= {"metadata", "attribute", "fid_list"}
+            or keys >= {"regions", "filename", "shape_attributes"}
+        )
 
     def look_through(self, path: Path, names: Path | None) -> ViaFile:
         """Look through a file."""
@@ -122,6 +126,8 @@ def _letters(text: str) -> str:
 
 def _of_json(path: Path) -> dict[str, list[_Region]]:
     found = read_json(path)
+    if isinstance(found, dict) and isinstance(found.get("metadata"), dict) and isinstance(found.get("view"), dict):
+        return _of_version_3(path, found)
     entries = found.get("_via_img_metadata", found) if isinstance(found, dict) else None
     if not isinstance(entries, dict):
         raise ValueError(f"{path}: expected the images of VIA by their keys")
@@ -135,6 +141,53 @@ def _of_json(path: Path) -> dict[str, list[_Region]]:
             raise ValueError(f"{path}: the regions of {entry['filename']} are no list")
         images.setdefault(entry["filename"], []).extend(_regions(path, listed))
     return images
+
+
+_SHAPES = {1: "point", 2: "rect", 3: "circle", 4: "ellipse", 5: "line", 6: "polyline", 7: "polygon"}
+_NUMBERS = {"rect": ("x", "y", "width", "height"), "circle": ("cx", "cy", "r"), "ellipse": ("cx", "cy", "rx", "ry")}
+
+
+def _of_version_3(path: Path, found: Mapping[str, Any]) -> dict[str, list[_Region]]:
+    """Regions of views, with the number of their kind before their numbers; what they say, by numbered attributes."""
+    files, attributes = _parts(found.get("file")), _parts(found.get("attribute"))
+    names = {view: str(_parts(files.get(str(fid))).get("fname", "")) for view, fid in _views(found["view"])}
+    images: dict[str, list[_Region]] = {name: [] for name in names.values() if name}
+    for position, entry in enumerate(found["metadata"].values(), 1):
+        numbers = entry.get("xy") if isinstance(entry, dict) else None
+        name = names.get(str(entry.get("vid"))) if isinstance(entry, dict) else None
+        if not isinstance(numbers, list) or not name:
+            raise ValueError(f"{path}: region {position} has no xy, or belongs to no view of a file")
+        if numbers:
+            said = dict(_meaning(attributes, _parts(entry.get("av"))))
+            images[name].append((f"region {position}", _shape_of(numbers), said))
+    return images
+
+
+def _parts(found: Any) -> Mapping[str, Any]:
+    return found if isinstance(found, dict) else {}
+
+
+def _views(views: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """(view, number of its file) of those that show one file."""
+    for view, entry in views.items():
+        listed = entry.get("fid_list") if isinstance(entry, dict) else None
+        if isinstance(listed, list) and len(listed) == 1:
+            yield str(view), listed[0]
+
+
+def _shape_of(numbers: list[Any]) -> dict[str, Any]:
+    """As version 2 has it."""
+    kind = _SHAPES.get(numbers[0], str(numbers[0])) if isinstance(numbers[0], int) else str(numbers[0])
+    if kind == "polygon":
+        return {"name": kind, "all_points_x": numbers[1::2], "all_points_y": numbers[2::2]}
+    return {"name": kind, **dict(zip(_NUMBERS.get(kind, ()), numbers[1:], strict=False))}
+
+
+def _meaning(attributes: Mapping[str, Any], said: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """(name of an attribute, what is said) with the words of options in the place of their keys."""
+    for key, value in said.items():
+        attribute = _parts(attributes.get(key))
+        yield str(attribute.get("aname", key)), _parts(attribute.get("options")).get(str(value), value)
 
 
 def _regions(path: Path, listed: Iterable[Any]) -> Iterable[_Region]:

@@ -250,10 +250,10 @@ def _without_twins(found: Iterable[tuple[tuple[str, ...], str]]) -> tuple[dict[t
     return first, twins
 
 
-def strip_affixes(name: str, prefix: str, suffixes: Sequence[str]) -> str | None:
+def strip_affixes(name: str, prefix: str, suffixes: Sequence[str], *, least: int = 1) -> str | None:
     """The part of a file name between `prefix` and one of `suffixes`, or None. Extensions match in any case.
 
-    A "*" in a suffix stands for digits.
+    A "*" in a suffix stands for digits. least: letters of that part.
     """
     for suffix in suffixes:
         stem, dot, extension = suffix.rpartition(".")
@@ -264,7 +264,7 @@ def strip_affixes(name: str, prefix: str, suffixes: Sequence[str]) -> str | None
         if "*" in stem:
             found = re.search(re.escape(stem).replace(r"\*", r"\d+") + "$", rest)
             stem = found[0] if found is not None else stem
-        if rest.endswith(stem) and rest.startswith(prefix) and len(rest) > len(prefix) + len(stem):
+        if rest.endswith(stem) and rest.startswith(prefix) and len(rest) >= len(prefix) + len(stem) + least:
             return rest[len(prefix) : len(rest) - len(stem)]
     return None
 
@@ -278,7 +278,10 @@ def matching_images(root: Path, source: Source) -> Iterator[tuple[tuple[str, ...
 
 
 def _matching(root: Path, source: Source, side: Literal["images", "labels"]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """(key, path relative to the root) of the files of one side; the key is what both sides have in common."""
+    """(key, path relative to the root) of the files of one side; the key is what both sides have in common.
+
+    Letters may be composed on one side and decomposed on the other, as files that come from macOS have them.
+    """
     own = (source.images, source.image_prefix, source.image_suffix)
     other = (source.labels, source.label_prefix, source.label_suffix)
     (pattern, prefix, suffixes), (rival, rival_prefix, rival_suffixes) = (
@@ -287,19 +290,23 @@ def _matching(root: Path, source: Source, side: Literal["images", "labels"]) -> 
     assert pattern is not None
     rival_folder = None if rival is None or "*" in pattern else _below(rival, pattern)
     share_folder = rival is not None and PurePosixPath(rival) == PurePosixPath(pattern)
+    prefix, rival_prefix = same_name(prefix), same_name(rival_prefix)
+    suffixes, rival_suffixes = tuple(map(same_name, suffixes)), tuple(map(same_name, rival_suffixes))
+    least = 0 if pattern.endswith("*") else 1  # of a folder for each sample its own name may be all there is
     for folder, captured in _expand(root, pattern):
         for path in walk_files(folder, recursive=source.recursive):
-            below, _, name = path.rpartition("/")
+            below, _, name = (path if path.isascii() else same_name(path)).rpartition("/")
             if rival_folder is not None and (below == rival_folder or below.startswith(rival_folder + "/")):
                 continue
-            core = strip_affixes(name, prefix, suffixes)
+            core = strip_affixes(name, prefix, suffixes, least=least)
             if core is None:
                 continue
             if share_folder:  # the longer affix decides: x_mask.png is a label although it ends like the image x.png
-                rival_core = strip_affixes(name, rival_prefix, rival_suffixes)
+                rival_core = strip_affixes(name, rival_prefix, rival_suffixes, least=least)
                 if rival_core is not None and len(rival_core) < len(core):
                     continue
-            key = (*captured, "/".join(part for part in (below, core) if part))
+            inner = "/".join(part for part in (below, core) if part)
+            key = (*map(same_name, captured), inner) if inner else tuple(map(same_name, captured))
             yield key, (folder / path).relative_to(root).as_posix()
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import yaml
@@ -269,7 +269,10 @@ def _folder_lines(rule: FolderSplit, united: bool) -> list[str]:
     entries: dict[str, str] = {"images": _quoted(source.images)}
     if source.partners:
         others = "".join(f", {rule.class_name}: {_quoted(str(rule))}" for rule in source.partners)
-        entries["images"] = f"{{{source.input_name}: {_quoted(source.images)}{others}}}"
+        first = source.images
+        if first.endswith("*"):  # as the last part, it would stand for the names of files
+            first = PurePosixPath(first, f"{source.image_prefix}*{source.image_suffix[0]}").as_posix()
+        entries["images"] = f"{{{source.input_name}: {_quoted(first)}{others}}}"
     if source.labels is not None:
         entries["labels"] = _quoted(source.labels)
     for key, text in (("image_prefix", source.image_prefix), ("label_prefix", source.label_prefix)):

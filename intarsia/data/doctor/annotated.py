@@ -84,12 +84,7 @@ def find_annotated(root: Path, images: Sequence[str], others: Sequence[str]) -> 
         if folder is None and source.format == "geojson" and index.folder_of(opened, source) is not None:
             continue
         if folder is None:
-            keys = list(opened.keys)
-            advice = _GEOJSON_ADVICE if source.format == "geojson" else "put the images beside them"
-            hints.append(
-                f"Hint: {FORMATS[source.format].title} ({source.path}) belong to no image that is here: they name "
-                f"{some(keys, 3) if keys else 'none'}; {advice}."
-            )
+            hints.append(_belong_nowhere(source, opened))
         else:
             by_format[source.format] += _by_subset(source, opened, folder)
     results = [_rules(root, entries) for entries in by_format.values()]
@@ -106,6 +101,15 @@ def find_annotated(root: Path, images: Sequence[str], others: Sequence[str]) -> 
     return best, hints
 
 
+def _belong_nowhere(source: AnnotationSource, opened: Opened) -> str:
+    """What to say of annotations that belong to no image."""
+    what, keys = f"Hint: {FORMATS[source.format].title} ({source.path}) belong to no image that is here", [*opened.keys]
+    if not keys and opened.faults:
+        return f"{what}: {some(list(opened.faults), 2)}; export them with references to their images."
+    advice = _GEOJSON_ADVICE if source.format == "geojson" else "put the images beside them"
+    return f"{what}: they name {some(keys, 3) if keys else 'none'}; {advice}."
+
+
 def _pictures(root: Path, found: SplitRules, images: Sequence[str]) -> Sequence[str]:
     """The images that are no masks of objects, nor maps of segments."""
     for source in (source for rule in found.rules.values() for source in sources(rule)):
@@ -115,6 +119,17 @@ def _pictures(root: Path, found: SplitRules, images: Sequence[str]) -> Sequence[
         if masks is not None and masks != root / source.images:
             images = [image for image in images if (root / image).parent != masks]
     return images
+
+
+def annotation_files(root: Path, found: SplitRules) -> set[str]:
+    """The files that hold the annotations of the rules, which are no lists of the splits."""
+    files = set()
+    for source in (source.annotations for rule in found.rules.values() for source in sources(rule)):
+        if source is not None:
+            opened = open_annotations(root, source)
+            is_folder = FORMATS[source.format].per_image
+            files |= {PurePosixPath(source.path, key).as_posix() for key in opened.keys} if is_folder else {source.path}
+    return files
 
 
 # --- Which files --------------------------------------------------------------------------------------------------
@@ -326,6 +341,11 @@ def _without_doubles(entries: Sequence[_Found]) -> tuple[list[_Found], list[_Fou
     return sorted(kept, key=lambda entry: entry.source.path), left_out
 
 
+def _paths(entries: Sequence[_Found]) -> list[str]:
+    """The files and folders, each once, also where its subsets are several entries."""
+    return list(dict.fromkeys(entry.source.path for entry in entries))
+
+
 def _say(
     found: SplitRules,
     kept: Sequence[_Found],
@@ -334,7 +354,7 @@ def _say(
     used: frozenset[str],
 ) -> None:
     titles = sorted({FORMATS[entry.source.format].title for entry in kept})
-    found.notes.append(f"the labels are drawn from {', '.join(titles)}: {some([entry.source.path for entry in kept])}")
+    found.notes.append(f"the labels are drawn from {', '.join(titles)}: {some(_paths(kept))}")
     if any(entry.source.format == "rle_csv" for entry in kept):
         found.notes.append(
             "runs are counted down the columns or along the rows, as the runs of images that are not square say; in "
@@ -348,10 +368,8 @@ def _say(
     if renamed:
         found.notes.append(f"names that mean something: {some(renamed)}")
     if left_out:
-        text = (
-            f"{some([entry.source.path for entry in left_out])}: other annotations of the same images, or without areas"
-        )
+        text = f"{some(_paths(left_out))}: other annotations of the same images, or without areas"
         found.warnings.append(Finding("annotations not used", text, "name the right ones in a description"))
-    for entry in kept:
+    for entry in {entry.source.path: entry for entry in kept}.values():
         for text in entry.opened.faults:
             found.warnings.append(Finding("faulty annotations", f"{entry.source.path}: {text}", "correct the file"))

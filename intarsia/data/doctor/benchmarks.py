@@ -30,6 +30,7 @@ _CAMVID_PALETTE: tuple[Colour, ...] = (
 )  # fmt: skip
 _CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 _CAMVID_NAMES = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_f?\d+(_L)?$")
+_KITTI_NAMES = re.compile(r"\d{6}_10$")
 _VOC_NAMES = re.compile(r"20(0[7-9]|1[0-2])_\d{6}$")
 
 
@@ -117,6 +118,11 @@ def _by_file_names(values: Set[LabelValue], pairs: Sequence[Pair]) -> Legend | N
             _ends("_gtFine_labelIds"),
             set(range(34)),
             lambda: _known("Cityscapes", city.CLASSES, city.PALETTE, _CITYSCAPES_IDS, others, why),
+        ),
+        (
+            _KITTI_NAMES.match,
+            set(range(34)) if any(isinstance(value, int) and value > 18 for value in values) else set(),
+            lambda: _known("Cityscapes", city.CLASSES, city.PALETTE, _CITYSCAPES_IDS, others, f"{why}, those of KITTI"),
         ),
         (
             re.compile(r"ADE_(train|val)_\d+$").match,

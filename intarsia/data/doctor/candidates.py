@@ -19,6 +19,7 @@ from intarsia.data.doctor.affixes import Affixes, AffixPair, File, at_separators
 from intarsia.data.doctor.folders import Group, Role, role_of
 from intarsia.data.image_io import decode_image
 from intarsia.data.slices import count_slices, is_volume, slice_paths, stem_of
+from intarsia.io.text import same_name
 
 LABEL_TIERS: dict[Role, int] = {"label": 0, "none": 1, "colour": 2, "instance": 3, "prediction": 4, "image": 5}
 IMAGE_ROLES: tuple[Role, ...] = ("image", "none", "colour")
@@ -56,7 +57,7 @@ class Candidate:
     def label_paths(self) -> set[str]:
         """Files of the labels' folders whose names have the labels' affixes."""
         paths = {path for entry in self.members or [self] for path in entry.labels.paths()}
-        return {path for path in paths if self.affixes[1].core(stem_of(path)) is not None}
+        return {path for path in paths if self.affixes[1].core(same_name(stem_of(path))) is not None}
 
     @property
     def side_names(self) -> tuple[str, str]:
@@ -135,12 +136,13 @@ def _within(group: Group) -> list[Candidate]:
         cores = joined(present, present, pair)
         if not cores:
             continue
+        bare = pair[0] == Affixes()
         pair = at_separators(pair, sorted(cores))
         (own, _), (role, rank) = _affix_role(pair[0]), _affix_role(pair[1])
         told = role not in ("none", "image")
         # Without a telling word: x and x_anything, if that is what most of the folder consists of.
         lettered = any(letter.isalpha() for letter in pair[1].suffix + pair[1].prefix)
-        plain = pair[0] == Affixes() and lettered and len(cores) >= 3 and 3 * len(cores) >= len(files)
+        plain = bare and lettered and len(cores) >= 3 and 3 * len(cores) >= len(files)
         if own in IMAGE_ROLES and (told or (role == "none" and plain)):
             found.append(Candidate(group, group, pair, cores, role, rank))
     return found
@@ -149,7 +151,7 @@ def _within(group: Group) -> list[Candidate]:
 def _files(group: Group, with_split: bool) -> list[File]:
     """Place and stem of each file; the split is part of the place when both sides have it."""
     return [
-        (f"{split if with_split else ''}/{below}", stem)
+        (same_name(f"{split if with_split else ''}/{below}"), same_name(stem))
         for split, entries in group.files.items()
         for below, stem, _ in entries
     ]

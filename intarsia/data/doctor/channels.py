@@ -29,6 +29,8 @@ _MOST = 16
 def with_channels(description: DataDescription) -> DataDescription | None:
     """The description with all channels of each sample; None where there is one, or a sample lacks one of them."""
     own = {name: rule for name, rule in description.splits.items() if not isinstance(rule, ShareSplit)}
+    if own and all(isinstance(rule, FolderSplit) and rule.source.partners for rule in own.values()):
+        return _with_inputs(description, description.splits, "")  # told by their names (`sample_folders.py`)
     if not all(isinstance(rule, FolderSplit) and _suffix(rule.source) for rule in own.values()):
         return None
     present = frozenset(walk_files(description.root))
@@ -38,10 +40,19 @@ def with_channels(description: DataDescription) -> DataDescription | None:
     names = _names(description.root, found[0])
     splits: dict[str, Split] = {name: _stacked(rule, names) for name, rule in own.items()}
     splits = {name: splits.get(name, rule) for name, rule in description.splits.items()}
+    return _with_inputs(description, splits, ", which a number at the end of their names tells apart")
+
+
+def _with_inputs(description: DataDescription, splits: Mapping[str, Split], told: str) -> DataDescription:
     inputs = image_inputs(None, description.root, splits)
+    note = (
+        f"each sample has {len(inputs)} images, {', '.join(one.name for one in inputs)}{told}: they are the bands of "
+        "one, with the numbers that they have; `image: {scale: [zscore]}` takes each image less its mean and divided "
+        "by its deviation"
+    )
     return replace(
         description, splits=splits, inputs=inputs, bands="raw", channels=sum(one.channels for one in inputs),
-        names=channel_names(inputs), notes=(*description.notes, _note(names)),
+        names=channel_names(inputs), notes=(*description.notes, note),
     )  # fmt: skip
 
 
@@ -98,14 +109,6 @@ def _names(root: Path, count: int) -> tuple[str, ...]:
         names = []
     numbers = tuple(f"channel_{number}" for number in range(count))
     return tuple(names) if len(set(names)) == count and all(names) else numbers
-
-
-def _note(names: Sequence[str]) -> str:
-    return (
-        f"each sample has {len(names)} images, {', '.join(names)}, which a number at the end of their names tells "
-        "apart: they are the bands of one, with the numbers that they have; `image: {scale: [zscore]}` takes each "
-        "image less its mean and divided by its deviation"
-    )
 
 
 def without_channels(warnings: Sequence[Finding], listings: Mapping[str, Listing]) -> list[Finding]:

@@ -1,7 +1,8 @@
 """Class lists as annotation tools and benchmarks put them beside the data: names, with numbers or colours or neither.
 
 Read are text and tables (`classes.txt`, `_classes.csv`, `class_dict.csv`, `label_colors.txt`, `labelmap.txt`,
-`objectInfo150.txt`), JSON and YAML (`classes.json`, `meta.json`, `dataset.json`, `data.yaml`) and `label_map.pbtxt`.
+`objectInfo150.txt`, label descriptions of ITK-SNAP), JSON and YAML (`classes.json`, `meta.json`, `dataset.json`,
+`data.yaml`) and `label_map.pbtxt`.
 What is a title, a number or a colour is told by the content of the whole file, not by one line.
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from intarsia.data.description.model import IGNORE
+from intarsia.data.description.model import BACKGROUND, IGNORE
 from intarsia.data.doctor.affixes import words
 from intarsia.data.doctor.class_names import cleaned, colour_of
 from intarsia.data.doctor.class_trees import NoClassListError, entries_of_text
@@ -23,7 +24,7 @@ from intarsia.data.image_io import is_image_name
 from intarsia.data.labels import Colour
 from intarsia.io.text import lines_of, read_text
 
-TEXT_SUFFIXES = (".txt", ".csv", ".tsv", ".names", ".lst", ".clr", ".gpl")
+TEXT_SUFFIXES = (".txt", ".csv", ".tsv", ".names", ".lst", ".clr", ".gpl", ".label", ".lbl")
 TREE_SUFFIXES = (".json", ".yaml", ".yml", ".pbtxt")
 
 _STEMS = (
@@ -41,6 +42,8 @@ _STEMS_OF_TREES = (
     *("dataset", "meta", "data", "notes", "ontology", "taxonomy", "config", "id2label", "label2id", "idtolabel"),
     *("objclasstomachinecolor", "indextoclass", "classindex", "classids"),
 )
+_PURPOSES = ("seg", "segmentation", "semantic", "semseg")
+_ITK_SNAP = re.compile(r"(?P<number>\d+)(?P<colour>(?:\s+\d{1,3}){3})\s+[\d.]+\s+[01]\s+[01]\s+\"(?P<name>.*)\"")
 _LARGEST = 2**18
 _DEEPEST = 4
 _MOST = 200
@@ -96,8 +99,13 @@ def is_told_by_name(file: str) -> bool:
 
 
 def _ends(stem: str) -> set[str]:
-    """The last words of a file name, joined: "label_class_dict" -> dict, classdict, labelclassdict."""
+    """The last words of a file name, joined: "label_class_dict" -> dict, classdict, labelclassdict.
+
+    What they are for does not count: "class_dict_seg".
+    """
     parts = words(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", stem))
+    while len(parts) > 1 and parts[-1] in _PURPOSES:
+        parts.pop()
     return {"".join(parts[-count:]) for count in range(1, 5)} | {re.sub(r"[^a-z0-9]", "", stem.lower())}
 
 
@@ -181,6 +189,9 @@ def _of_lines(lines: Sequence[str], suffix: str) -> list[ClassEntry]:
     cvat = [re.fullmatch(r"(?P<name>[^:]+):(?P<colour>\d+,\d+,\d+):.*", line) for line in lines]
     if all(cvat):
         return [ClassEntry(m["name"], None, colour_of(m["colour"])) for m in cvat if m is not None]
+    snap = [_ITK_SNAP.fullmatch(line) for line in lines]
+    if all(snap):
+        return [ClassEntry(_itk_name(m), int(m["number"]), colour_of(m["colour"])) for m in snap if m is not None]
     for mark in "\t,;|":
         rows = [_row(line, mark) for line in lines]
         widths = {len(row) for row in rows}
@@ -196,6 +207,11 @@ def _of_lines(lines: Sequence[str], suffix: str) -> list[ClassEntry]:
     if entries is None:
         raise NoClassListError("its lines are neither names, nor names with numbers or colours in one order")
     return entries
+
+
+def _itk_name(found: re.Match[str]) -> str:
+    """The name of a label; ITK-SNAP calls 0 the clear label."""
+    return BACKGROUND if found["number"] == "0" and found["name"].lower() == "clear label" else found["name"]
 
 
 def _row(line: str, mark: str) -> list[str]:

@@ -164,19 +164,22 @@ class Group:
         return "/".join(part.replace(SLOT, choices) for part in self.template) or "."
 
 
-def group_files(paths: Iterable[str]) -> list[Group]:
-    """Sort image files, given relative to the root, into groups."""
+def group_files(paths: Iterable[str], *, whole: bool = False) -> list[Group]:
+    """Sort image files, given relative to the root, into groups.
+
+    whole: by all their folders, and not those alone that say something; a folder of predictions is one like others.
+    """
     groups: dict[tuple[str, ...], Group] = {}
     read: dict[str, tuple[tuple[str, ...], str, str | None, str]] = {}
     for path in paths:
         pure = PurePosixPath(path)
         parent = pure.parent.as_posix()
         if parent not in read:
-            read[parent] = _template(pure.parent.parts)
+            read[parent] = _template(pure.parent.parts, whole=whole)
         template, below, split, word = read[parent]
         if template not in groups:
             role, rank = _role_of_template(template)
-            groups[template] = Group(template, role, rank)
+            groups[template] = Group(template, "none" if whole and role == "prediction" else role, rank)
         group = groups[template]
         if split is not None and group.words.setdefault(split, word) != word:
             # Both train/ and training/: the second is another set of files, kept apart under its full name.
@@ -203,14 +206,18 @@ def _absorbed(group: Group) -> Group:
     return Group(group.template + parts[0][:depth], group.role, group.rank, group.words, files)
 
 
-def _template(parts: tuple[str, ...]) -> tuple[tuple[str, ...], str, str | None, str]:
-    """(template, subfolder below it, split, its word) of a folder's components."""
+def _template(parts: tuple[str, ...], *, whole: bool = False) -> tuple[tuple[str, ...], str, str | None, str]:
+    """(template, subfolder below it, split, its word) of a folder's components.
+
+    Where several say the split with the same word (train/train-images), all of them stand for it.
+    """
     readings = [_read(part) for part in parts]
     splits = [index for index, (_, split, _) in enumerate(readings) if split is not None]
     slot = splits[-1] if splits else -1
+    slots = {index for index in splits if readings[index][2] == readings[slot][2]}
     telling = [index for index, part in enumerate(parts) if role_of(part)[0] != "none" or index in splits]
-    end = max(telling) + 1 if telling else min(1, len(parts))
-    template = tuple(readings[i][0] if i == slot else parts[i] for i in range(end))
+    end = len(parts) if whole else max(telling) + 1 if telling else min(1, len(parts))
+    template = tuple(readings[i][0] if i in slots else parts[i] for i in range(end))
     split, word = (readings[slot][1], readings[slot][2]) if slot >= 0 else (None, "")
     return template, "/".join(parts[end:]), split, word
 

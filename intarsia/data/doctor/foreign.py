@@ -16,6 +16,12 @@ _POINTS = (
     '"points": [[x, y], ...]}], "imagePath": NAME}'
 )
 
+_ON_EARTH = (
+    "they are labels of images that lie on Earth; give the images a place (gdal_edit.py -a_srs EPSG:CODE -a_ullr LEFT "
+    "TOP RIGHT BOTTOM), or convert the shapes to label images (gdal_rasterize)"
+)
+_AS_COCO = "export them from the tool as COCO"
+_CLASSES = "give each a class first, as `category_id` of COCO annotations, say"
 _ROWS = (
     "for number, row in enumerate(pandas.read_parquet(FILE).itertuples()): "
     'open(f"images/{number}.jpg", "wb").write(row.image["bytes"]); '
@@ -25,6 +31,16 @@ _ROWS = (
 _JSON: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("FeatureCollection",), "GeoJSON polygons", f"{_PAINT} (gdal_rasterize, or rasterio.features.rasterize)"),
     (("poly2d",), "Scalabel polygons", f"{_PAINT} (scalabel.label.to_mask)"),
+    (("segmentation", "predicted_iou"), "masks of Segment Anything, which have no classes,", _CLASSES),
+    (("jsonResponse", "externalId"), "Kili annotations", _AS_COCO),
+    (("data_units", "label_hash"), "Encord annotations", _AS_COCO),
+    (("label_classes", "images"), "Hasty annotations", _AS_COCO),
+    (
+        ("segmentation_bitmap",),
+        "Segments.ai annotations",
+        "export_dataset(..., export_format='semantic') of segments-ai writes label images",
+    ),
+    (("coordinates", "filename", "annotations"), "Dataloop annotations", f"{_AS_COCO}, or download them as masks"),
     (("items", "annotations"), "Datumaro annotations", "export them as 'Segmentation mask 1.1' (CVAT)"),
 )
 _OTHER: Mapping[str, tuple[str, str]] = {
@@ -33,9 +49,9 @@ _OTHER: Mapping[str, tuple[str, str]] = {
     ".nrrd": ("NRRD volumes", "convert them to NIfTI first (SimpleITK.ReadImage, WriteImage)"),
     ".mha": ("MetaImage volumes", "convert them to NIfTI first (SimpleITK.ReadImage, WriteImage)"),
     ".mhd": ("MetaImage volumes", "convert them to NIfTI first (SimpleITK.ReadImage, WriteImage)"),
-    ".shp": ("shapefiles", f"{_PAINT} (gdal_rasterize)"),
-    ".gpkg": ("GeoPackage polygons", f"{_PAINT} (gdal_rasterize)"),
-    ".kml": ("KML polygons", f"{_PAINT} (gdal_rasterize)"),
+    ".shp": ("shapefiles", _ON_EARTH),
+    ".gpkg": ("GeoPackage polygons", _ON_EARTH),
+    ".kml": ("KML polygons", _ON_EARTH),
     ".geojson": (
         "GeoJSON polygons",
         "give each image a file of its name, in its pixels; or the images a place on Earth (GeoTIFF)",
@@ -71,6 +87,21 @@ def foreign_annotations(root: Path, others: Sequence[str]) -> list[str]:
     return [
         f"{what} ({_where(dict.fromkeys(paths))}) are not read: {advice}" for (what, advice), paths in by_kind.items()
     ]
+
+
+def numbered_objects(root: Path, others: Sequence[str]) -> str | None:
+    """A file which says that label images hold numbers of objects, and which class each is; None without one."""
+    lists = [path for path in others if path.lower().endswith(".json")]
+    keyed = ((path, _keys(root / path)) for path in (lists if len(lists) <= _LOOKED_AT else ()))
+    return next((path for path, keys in keyed if "segmentation_bitmap" in keys), None)
+
+
+def _keys(file: Path) -> set[str]:
+    try:
+        with open(file, "rb") as stream:
+            return set(re.findall(r'"(\w+)"\s*:', decoded(stream.read(_HEAD))))
+    except (OSError, ValueError):
+        return set()
 
 
 def recognise(file: Path) -> tuple[str, str] | None:
@@ -114,6 +145,8 @@ def _is_yolo(cells: Sequence[str]) -> bool:
 
 
 def _xml(text: str) -> tuple[str, str] | None:
+    if "<Vertex " in text and "<Region" in text:
+        return "outlines of Aperio ImageScope", "open them in QuPath and export GeoJSON, a file for each image"
     if "<annotation" in text and "<polygon" in text:
         return "XML polygons", _PAINT
     if "<annotation" in text and "<bndbox" in text:

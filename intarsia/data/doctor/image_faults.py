@@ -41,10 +41,14 @@ def _sizes_differ(entries: list[Measured]) -> Iterable[Finding]:
     if others:
         turned = sum(_is_turned(entry) for entry in others)
         hint = f"; {turned} of them turned by 90 degrees" if turned else ""
+        drawn = all(entry.pair.annotations is not None for entry in others)
+        advice = "resize the labels with nearest neighbour, or pair the right files"
+        if drawn:
+            advice = "put those images here on which they were drawn: these were resized or turned afterwards"
         yield Finding(
             "size mismatch",
             f"{many(len(others), 'label')} of another size than the image{hint}",
-            "resize the labels with nearest neighbour, or pair the right files",
+            advice,
             tuple(_sizes_of(entry) for entry in others),
         )
 

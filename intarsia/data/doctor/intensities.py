@@ -41,6 +41,9 @@ class Proposal:
     note: str
 
 
+_AS_THEY_ARE = "are taken as they are (`bands: raw`)"
+
+
 def scaled(description: DataDescription, measured: Mapping[str, Sequence[Measured]]) -> DataDescription:
     """The description with a scale, where all images are grey medical images of more than 8 bits, else as it is.
 
@@ -64,13 +67,18 @@ def scaled(description: DataDescription, measured: Mapping[str, Sequence[Measure
     return _with_statistics(result, train)
 
 
+def is_about_values(note: str) -> bool:
+    """Whether a note says what becomes of the numbers of images, which a recipe may decide otherwise."""
+    return note.startswith(("CT: ", "no CT: ", "values ")) or _AS_THEY_ARE in note
+
+
 def _with_hint(description: DataDescription, entries: Sequence[Measured]) -> DataDescription:
     """The description, with a note of what could be done with grey images or colours of more than 8 bits."""
     values = description.values
     if description.bands != "raw" or description.channels not in (1, 3) or values is None or values.is_eight_bits:
         return description
     note = (
-        f"the images hold {values.words} and are taken as they are (`bands: raw`). To start from weights of colours, "
+        f"the images hold {values.words} and {_AS_THEY_ARE}. To start from weights of colours, "
         "let a range of them become 0 and 255: `image: {bands: rgb, scale: [p1, p99]}` (percentiles of each image), "
         "or two values"
     )

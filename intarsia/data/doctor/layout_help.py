@@ -8,12 +8,15 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from intarsia.data.dicom import is_dicom
-from intarsia.data.doctor.folders import group_files
+from intarsia.data.dicom import DICOM_SUFFIXES, is_dicom, is_structure_set
+from intarsia.data.doctor.findings import some
+from intarsia.data.doctor.folders import group_files, role_of
 from intarsia.data.doctor.foreign import foreign_annotations
 from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.slices import is_volume, suffix_of
 
 _LOOKED_AT = 10
+_FEW = 2
 _EXAMPLE = """    DIR/images/a.jpg  DIR/masks/a.png                       (a share is then taken out for validation)
     DIR/images/train/a.jpg  DIR/masks/train/a.png  DIR/images/val/b.jpg  DIR/masks/val/b.png
     DIR/train/a.png  DIR/trainannot/a.png  DIR/val/b.png  DIR/valannot/b.png
@@ -45,6 +48,7 @@ def explain_nothing(
             *rows[:12],
             *more,
             *_dicom_without_ending(root, others),
+            *_contours(root, images),
             *(hints[:4] or _hints(root, images, others)),
             "What would be found, for example:",
             _EXAMPLE,
@@ -66,6 +70,17 @@ def _dicom_without_ending(root: Path, others: Sequence[str]) -> list[str]:
     ]
 
 
+def _contours(root: Path, images: Sequence[str]) -> list[str]:
+    """Structure sets of radiotherapy, which are DICOM files without pixels."""
+    found = [path for path in images if suffix_of(path) in DICOM_SUFFIXES and is_structure_set(root / path)]
+    if not found:
+        return []
+    return [
+        f"Hint: {len(found)} files such as {found[0]} are contours of radiotherapy (DICOM RTSTRUCT), which are not "
+        "read: make DICOM segmentations (SEG) or NIfTI label volumes of them, as 3D Slicer and plastimatch do."
+    ]
+
+
 def _is_dicom(path: Path) -> bool:
     try:
         with open(path, "rb") as stream:
@@ -81,7 +96,7 @@ def _hints(root: Path, images: Sequence[str], others: Sequence[str]) -> list[str
         if not hints and kinds[suffix] >= max(1, len(images) // 2):
             hints.append(f"Hint: {kinds[suffix]} {suffix} files may be {what}; convert them to label images first.")
     groups = group_files(images)
-    hints += _label_studio(images)
+    hints += [*_label_studio(images), *_volumes_of_classes(images)]
     pairs = [(one, two) for one in groups for two in groups if one.template < two.template and one.count > 1]
     for one, two in pairs:
         if one.count == two.count and (one.role != two.role or one.role == "none"):
@@ -97,6 +112,23 @@ def _hints(root: Path, images: Sequence[str], others: Sequence[str]) -> list[str
                 f"nothing ({first[1]}{first[2]}, {second[1]}{second[2]}); rename them alike."
             )
     return hints[:4]
+
+
+def _volumes_of_classes(images: Sequence[str]) -> list[str]:
+    """A folder of label volumes for each scan, with one for each class, as TotalSegmentator writes them."""
+    folders: dict[PurePosixPath, set[str]] = defaultdict(set)
+    for path in images:
+        place = PurePosixPath(path)
+        if is_volume(path) and role_of(place.parent.name)[0] == "label":
+            folders[place.parent].add(place.name)
+    shared = set.intersection(*folders.values()) if len(folders) > 1 else set()
+    if len(shared) < _FEW:
+        return []
+    return [
+        f"Hint: {len(folders)} folders such as {next(iter(folders))} hold a label volume for each class "
+        f"({some(sorted(shared), 3)}); combine those of a scan into one volume with a number for each class, "
+        "beside the scan (TotalSegmentator: --ml)."
+    ]
 
 
 def _label_studio(images: Sequence[str]) -> list[str]:

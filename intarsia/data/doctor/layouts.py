@@ -17,11 +17,12 @@ from intarsia.data.description.contained import splits_of_tars
 from intarsia.data.description.pairing import Listing
 from intarsia.data.description.splits import OwnSplit, list_split
 from intarsia.data.doctor.affixes import Affixes
-from intarsia.data.doctor.annotated import Annotated, find_annotated
+from intarsia.data.doctor.annotated import Annotated, annotation_files, find_annotated
 from intarsia.data.doctor.candidates import LABEL_TIERS, Candidate, find_candidates
 from intarsia.data.doctor.class_masks import ClassMasks, find_class_masks
 from intarsia.data.doctor.findings import Alternative, Finding, some
 from intarsia.data.doctor.folders import Group, group_files, is_meant_for_training
+from intarsia.data.doctor.foreign import numbered_objects
 from intarsia.data.doctor.layout_help import explain_nothing
 from intarsia.data.doctor.leftovers import by_extension, left_over
 from intarsia.data.doctor.one_hot import with_bands
@@ -95,12 +96,15 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
             join_others(root, found, chosen, candidates, groups)
     if not found.rules and labels is None:
         found = by_sample_folders(root, images)
-    if "val" not in found.rules and "test" not in found.rules:
-        apply_lists(root, found, others, images)
+    _with_lists(root, found, others, images)
     without_labels = labels is None and masks is None and (not found.rules or _is_by_product(chosen))
     annotated, hints = find_annotated(root, images, others) if without_labels else (None, [])
+    if not found.rules and annotated is None and labels is None:
+        chosen, found = _by_whole_folders(root, images, others)
     if annotated is not None:
         found, chosen = annotated.found, None
+        own = annotation_files(root, found)
+        _with_lists(root, found, [path for path in others if path not in own], images)
     if not found.rules:
         raise LayoutError(explain_nothing(root, images, others, labels, hints))
     used = found.used
@@ -114,6 +118,7 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
         told = {path for entry in shown for path in entry.label_paths()}
         found.warnings += left_over(images, used | found.told | told)
     if masks is None and annotated is None:
+        problems += _numbered(root, found, others)
         masks = with_bands(root, found, others)
     with_slices(root, found)
     return Layout(
@@ -130,6 +135,24 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
         annotated=annotated,
         listings=found.listings,
     )
+
+
+def _with_lists(root: Path, found: SplitRules, others: Sequence[str], images: Sequence[str]) -> None:
+    """What lists say of the splits, where folders do not."""
+    if "val" not in found.rules and "test" not in found.rules:
+        apply_lists(root, found, others, images)
+
+
+def _by_whole_folders(root: Path, images: Sequence[str], others: Sequence[str]) -> tuple[Candidate | None, SplitRules]:
+    """A second look, where nothing pairs: also folders that say nothing, and those of predictions, may hold images."""
+    groups = group_files(images, whole=True)
+    found = [one for one in find_candidates(root, groups) if LABEL_TIERS[one.role] <= LABEL_TIERS["none"]]
+    chosen = _best(found)
+    if chosen is None:
+        return None, SplitRules()
+    rules = by_folders(root, chosen, groups)
+    _with_lists(root, rules, others, images)
+    return chosen, rules
 
 
 def _of_tars(root: Path, tars: Sequence[str], others: Sequence[str]) -> Layout:
@@ -208,6 +231,17 @@ def _obstacle(masks: ClassMasks) -> tuple[list[Finding], list[Finding]]:
         )
     ]
     return problem, []
+
+
+def _numbered(root: Path, found: SplitRules, others: Sequence[str]) -> list[Finding]:
+    """A problem where a file of Segments.ai says that the label images hold numbers of objects, in each other ones."""
+    labels = [pair.label or "" for listing in found.listings.values() for pair in listing.pairs]
+    file = None if all("semantic" in label.lower() for label in labels) else numbered_objects(root, others)
+    if file is None:
+        return []
+    text = f"{file} says that the label images hold numbers of objects, of which it lists the classes (Segments.ai)"
+    advice = "export label images of classes (export_dataset(..., export_format='semantic') of segments-ai)"
+    return [Finding("labels are numbers of objects", text, advice)]
 
 
 # --- What else there is -------------------------------------------------------------------------------------------

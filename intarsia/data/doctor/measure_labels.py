@@ -22,7 +22,7 @@ from intarsia.data.image_io import read_label
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour
 from intarsia.data.masks import Masks, merge, overlapping, read_layers, united
-from intarsia.data.slices import part_of
+from intarsia.data.slices import part_of, whole_numbers
 
 MOST_COLOURS = 256
 MOST_NUMBERS = 65536
@@ -98,6 +98,7 @@ def label_of_file(path: Path, class_of: ClassOf | None = None) -> tuple[npt.NDAr
                 hidden = alpha
         if flat:
             palette = tuple((flat[i], flat[i + 1], flat[i + 2]) for i in range(0, len(flat) - 2, 3))
+    array = whole_numbers(array, path)
     if array.dtype.kind not in "biu":
         raise ValueError(f"{path}: a label must hold whole numbers or colours, found {array.dtype} ({mode})")
     if array.ndim == 3 and array.shape[2] != 3:

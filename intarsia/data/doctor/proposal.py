@@ -5,6 +5,7 @@ Every decision that a person might have taken otherwise is said in `notes`.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -32,6 +33,7 @@ _SEEDS = 20
 _WIDE_BORDER = 0.2
 _UNCOVERED = 0.01
 """A share of the pixels that shapes may leave by mistake where a tool labels everything."""
+_RELEASE = re.compile(r"[A-Za-z]+20\d\d(?!\d)")
 _EMPTY_WORDS = (
     "dir",
     "dirs",
@@ -47,6 +49,9 @@ _EMPTY_WORDS = (
     "set",
     "final",
     "new",
+    "task",
+    "part",
+    "phase",
 )
 
 
@@ -253,7 +258,8 @@ def _foreground_name(rule: OwnSplit) -> str:
     last = PurePosixPath(source.labels).name if source.labels not in (".", "*") else ""
     for text in (PurePosixPath(source.label_suffix[0]).stem if "_" in source.label_suffix[0] else "", last):
         left = [word for word in words(text) if role_of(word)[0] == "none" and split_of(word) is None]
-        left = [word for word in left if word not in _EMPTY_WORDS]
+        releases = words(" ".join(_RELEASE.findall(text)))  # ISIC2018 says who and when, and not what
+        left = [word for word in left if word not in (*_EMPTY_WORDS, *releases)]
         if 1 <= len(left) <= 2 and all(len(word) >= 3 for word in left) and len(words(text)) > len(left):
             return "_".join(left)
     return FOREGROUND

@@ -16,6 +16,7 @@ from intarsia.data.doctor.findings import Finding, some
 from intarsia.data.doctor.folders import SLOT, SPLITS, Group
 from intarsia.data.doctor.split_lists import find_split_lists
 from intarsia.data.slices import file_of
+from intarsia.io.text import same_name
 
 
 @dataclass(slots=True)
@@ -129,7 +130,7 @@ def _source(chosen: Candidate, split: str | None, groups: Sequence[Group]) -> So
 
 def _cores(group: Group, affixes: Affixes) -> set[str]:
     """What is left of the names of a group's files without the affixes."""
-    found = {affixes.core(stem) for files in group.files.values() for _, stem, _ in files}
+    found = {affixes.core(same_name(stem)) for files in group.files.values() for _, stem, _ in files}
     return {core for core in found if core is not None}
 
 
@@ -138,7 +139,10 @@ def _suffixes(group: Group, affixes: Affixes, extension: str | None, cores: Set[
     if extension is not None:
         return (affixes.suffix + extension,)
     seen = Counter(
-        found.lower() for files in group.files.values() for _, stem, found in files if affixes.core(stem) in cores
+        found.lower()
+        for files in group.files.values()
+        for _, stem, found in files
+        if affixes.core(same_name(stem)) in cores
     )
     return tuple(affixes.suffix + found for found, _ in sorted(seen.items(), key=lambda item: (-item[1], item[0])))
 
@@ -205,6 +209,7 @@ def apply_lists(root: Path, found: SplitRules, others: Sequence[str], images: Se
         found.add(root, split, own)
     found.notes += lists.notes
     unlisted = sorted({pair.image for pair in pairs} - found.used)
+    found.told |= {file for pair in pairs if pair.image in unlisted for file in (pair.image, *pair.label_files)}
     if unlisted:
         text = f"{len(unlisted)} images with labels are in none of the lists; left out"
         found.warnings.append(Finding("not listed", text, "add them to a list, or remove the lists", tuple(unlisted)))

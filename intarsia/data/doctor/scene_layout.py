@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from intarsia.data.description.model import BACKGROUND, IGNORE
 from intarsia.data.description.pairing import Listing
 from intarsia.data.description.splits import FolderSplit, OwnSplit, list_split
 from intarsia.data.doctor.annotated import Annotated
 from intarsia.data.doctor.class_names import cleaned
-from intarsia.data.doctor.columns import class_column, is_text, split_column, texts_of
+from intarsia.data.doctor.columns import class_column, is_text, possible_columns, split_column, texts_of
 from intarsia.data.doctor.findings import Finding, many, some
 from intarsia.data.doctor.folders import SPLITS, role_of, split_of
 from intarsia.data.doctor.layouts import Layout, LayoutError, find_layout
@@ -246,8 +248,19 @@ def _one_for_each(layers: Sequence[tuple[str, str, Layer]], rasters: Sequence[st
     if len(own) < 2 or len(own) != len(stems) or len(places) != 1:
         return None
     parent, suffix = places.pop()
-    largest = max((layer for _, layer in own), key=lambda layer: len(layer.shapes))
-    return _Labels((parent / f"*{suffix}").as_posix(), "", largest)
+    return _Labels((parent / f"*{suffix}").as_posix(), "", _joined([layer for _, layer in own]))
+
+
+def _joined(layers: Sequence[Layer]) -> Layer:
+    """The shapes of several files, with the columns that all of them have, and of one kind."""
+    first = layers[0]
+    columns = {}
+    for name in first.columns:
+        own = [layer.columns[name] for layer in layers if name in layer.columns]
+        if len(own) == len(layers) and len({is_text(column) for column in own}) == 1:
+            columns[name] = np.concatenate(own)
+    shapes, rows = (np.concatenate([getattr(layer, what) for layer in layers]) for what in ("shapes", "rows"))
+    return replace(first, shapes=shapes, rows=rows, columns=columns)
 
 
 def _add_classes(labels: _Labels, found: SplitRules) -> Annotated | None:
@@ -263,11 +276,16 @@ def _add_classes(labels: _Labels, found: SplitRules) -> Annotated | None:
         )
         names = [cleaned(text) or IGNORE for text in texts_of(labels.shapes.column(column))]
         return Annotated(found, tuple(dict.fromkeys(names)))
-    found.notes.append(
-        "no column of the shapes names classes: all are of one; `column: NAME` in the description says it"
-    )
     stem = cleaned(PurePosixPath(labels.file).stem.replace("*", "").strip("_- ")) or "foreground"
-    return Annotated(found, (stem if stem not in (BACKGROUND, IGNORE) else "foreground",))
+    stem = stem if stem not in (BACKGROUND, IGNORE) else "foreground"
+    text = f"no column of the shapes is known to name classes: all are of one, {stem}"
+    possible = possible_columns(labels.shapes)
+    if possible:
+        advice = f"if {some(possible)} does, write `column: NAME` in the description (`--write data.yaml`)"
+        found.warnings.append(Finding("names guessed", text, advice))
+    else:
+        found.notes.append(f"{text}; `column: NAME` in the description says it")
+    return Annotated(found, (stem,))
 
 
 def _add_splits(root: Path, found: SplitRules, scenes: Sequence[str], rule: SceneSplit, labels: _Labels) -> None:

@@ -15,7 +15,7 @@ from intarsia.data.doctor.table import TableProposal
 _RARE = 0.005
 _MANY_VALUES = 100
 _OBJECTS = 8
-_PHOTO = 0.5
+_PHOTO = _MOSTLY = 0.5
 
 
 def value_faults(
@@ -27,7 +27,12 @@ def value_faults(
     """(problems, warnings)."""
     problems = [*_overlap(measured), *_outside(description, measured), *_one_class(description, measured)]
     problems += _photographs(measured, table)
-    warnings = [*_no_valid_pixel(description, measured), *_absent(description, measured), *_transparent(measured)]
+    warnings = [
+        *_no_valid_pixel(description, measured),
+        *_mostly_ignored(description, measured),
+        *_absent(description, measured),
+        *_transparent(measured),
+    ]
     warnings += [*_without_shapes(measured), *_without_area(measured)]
     warnings += [*_blurred(measured, table), *_imbalance(description, measured), *_lossy_labels(measured)]
     warnings += _instances(description, measured, alternatives)
@@ -148,6 +153,22 @@ def _no_valid_pixel(description: DataDescription, measured: BySplit) -> Iterable
             f"{many(len(files), 'label file')} ignored everywhere; nothing is learned from them",
             "label them or list the images under `exclude:`",
             tuple(files),
+        )
+
+
+def _mostly_ignored(description: DataDescription, measured: BySplit) -> Iterable[Finding]:
+    """Lists often call the background unlabeled; windows of scenes have margins that are ignored on purpose."""
+    train = [entry for entry in measured.get("train", ()) if entry.pair.window is None]
+    counts = count_values(train)
+    ignored = {value: count for value, count in counts.items() if description.name_of(value) == IGNORE}
+    share = sum(ignored.values()) / max(1, counts.total())
+    if share > _MOSTLY:
+        value = show_value(max(ignored, key=lambda value: ignored[value]))
+        yield Finding(
+            "mostly ignored",
+            f"{share:.0%} of the training pixels are ignored, most of them {value}: nothing is learned there, and a "
+            "network may say anything",
+            f"if that is the background, write `{value}: background` in `labels` and add background to `classes`",
         )
 
 

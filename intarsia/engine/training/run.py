@@ -149,10 +149,14 @@ class Run:
         return self.module.get_submodule("model")
 
     @property
+    def taught(self) -> Taught | None:
+        """The task, if it learns from a teacher."""
+        return self.module if isinstance(self.module, Taught) else None
+
+    @property
     def averaged_teacher(self) -> Taught | None:
         """The task, if it learns from the average of its weights."""
-        taught = self.module
-        return taught if isinstance(taught, Taught) and taught.follows_average else None
+        return self.taught if self.taught is not None and self.taught.follows_average else None
 
     @property
     def chooses_threshold(self) -> bool:

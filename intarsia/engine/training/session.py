@@ -184,6 +184,8 @@ class Session:
             if not state["ema"]:
                 raise ValueError("the checkpoint has no averaged weights; the run was begun without an EMAHook")
             self.ema.load_state(state["ema"])
+        if self.run.taught is not None:
+            self.run.taught.confidence.load_state(state.get("confidence", {}))
         load_optimizer(self.trainer.optimizer, state["optimizer"])
         self.run.runtime.load_precision_state(state["precision"])
         self.best = Best(**state["best"]) if state["best"] else None
@@ -217,6 +219,7 @@ class Session:
             "report": report_values(self.report),
             "evaluated_at": self._evaluated_at,
             "ema": {} if self.ema is None else self.ema.state(),
+            "confidence": {} if self.run.taught is None else self.run.taught.confidence.state(),
             "early_stopping": None if self.early_stopping is None else self.early_stopping.state(),
             "plateaus": self.plateaus.state(),
             "seed": self.run.seed,
@@ -242,6 +245,8 @@ class Session:
     def after_step(self, result: StepResult) -> None:
         """A step was done: averages, log, and after the first one which parameters it left out."""
         self.watchdog.alive(f"training, after step {self.step}")
+        if self.run.taught is not None:
+            self.run.taught.end_step(self.run.runtime.all_reduce_sum)
         if self._averages_statistics:
             self.run.runtime.average_statistics(self.run.network)  # before the average of weights takes them over
         if self.ema is not None:

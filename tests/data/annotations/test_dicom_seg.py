@@ -9,7 +9,13 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, SegmentationStorage, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    RTStructureSetStorage,
+    SegmentationStorage,
+    generate_uid,
+)
 
 from intarsia.data.description.read import read_description
 from intarsia.data.description.write import write_description
@@ -149,3 +155,35 @@ def test_a_segmentation_without_its_images_is_told(tmp_path: Path) -> None:
         file.unlink()
     warnings = " ".join(map(str, examine(root).warnings))
     assert "3 images that segments lie on are in none of the folders" in warnings
+
+
+def test_a_segmentation_that_names_no_series_has_that_of_its_images(tmp_path: Path) -> None:
+    """An image that no frame names was without a label then."""
+    root = series(tmp_path)
+    for file in (root / "seg").iterdir():
+        found = pydicom.dcmread(file)
+        del found.ReferencedSeriesSequence
+        found.save_as(file)
+    description = examine(root).proposal()
+    assert sum(len(description.pairs(split)) for split in description.splits) == 12
+
+
+def test_frames_that_name_no_image_are_told(tmp_path: Path) -> None:
+    root = series(tmp_path, patients=1)
+    found = pydicom.dcmread(root / "seg/patient0.dcm")
+    for group in found.PerFrameFunctionalGroupsSequence:
+        del group.DerivationImageSequence
+    found.save_as(root / "seg/patient0.dcm")
+    with pytest.raises(ValueError, match=r"6 frames do not say on which image they lie.*export them with references"):
+        examine(root)
+
+
+def test_contours_of_radiotherapy_are_told(tmp_path: Path) -> None:
+    root = series(tmp_path, patients=1)
+    (root / "seg/patient0.dcm").unlink()
+    contours = new(root / "ct/patient0/RS.dcm", RTStructureSetStorage)
+    contours.save_as(root / "ct/patient0/RS.dcm", enforce_file_format=True)
+    with pytest.raises(
+        ValueError, match=r"ct/patient0/RS\.dcm are contours of radiotherapy .* which are not read: make"
+    ):
+        examine(root)

@@ -9,6 +9,7 @@ import pytest
 from tools import SIZE, blank, image, labels, png_text, write
 
 from intarsia.data.annotations.labelme import LabelMe
+from intarsia.data.annotations.raster import paint
 from intarsia.data.doctor.examine import examine
 
 
@@ -115,3 +116,21 @@ def test_broken_json_is_named_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text('{"shapes": [\n{"label": "x",]}')
     with pytest.raises(ValueError, match=r"b\.json:2: no valid JSON"):
         examine(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["oriented_rectangle", "rotation", "quadrilateral"])
+def test_turned_rectangles_of_four_corners(tmp_path: Path, kind) -> None:
+    """LabelMe's own, and those of X-AnyLabeling: the folder was refused."""
+    turned = {
+        "label": "roof",
+        "shape_type": kind,
+        "points": [[10, 20], [20, 10], [30, 20], [20, 30]],
+        "direction": 0.785,
+    }
+    opened = LabelMe().look_through(folder(tmp_path, turned), None)
+    (shape,) = opened.draw("a.json", lambda: SIZE).shapes
+    label = np.zeros(SIZE, np.uint8)
+    paint(label, shape.area, 1, unite=False)
+    assert label.sum() == pytest.approx(200, abs=10)
+    assert label[20, 20] == 1
+    assert not label[11, 11]

@@ -132,3 +132,32 @@ def test_polygons_of_the_kind_of_cityscapes(tmp_path: Path) -> None:
     for label in drawn.values():
         assert np.array_equal(label, np.where(blank((1, 5, 20, 10, 30)), car, 1 - car))
     assert not examine(tmp_path).problems
+
+
+def version_3(*regions) -> dict:
+    """(numbers, option of the class) of each region, of one image and of another; as VIA 3 writes them."""
+    return {
+        "project": {"pid": "__VIA_PROJECT_ID__", "data_format_version": "3.1.1"},
+        "attribute": {"1": {"aname": "kind", "type": 4, "options": {"0": "balloon", "1": "string"}}},
+        "file": {"1": {"fid": "1", "fname": "a.png", "type": 2}, "2": {"fid": "2", "fname": "b.png", "type": 2}},
+        "metadata": {
+            f"{view}_{number}": {"vid": view, "flg": 0, "z": [], "xy": numbers, "av": {"1": option}}
+            for view in ("1", "2")
+            for number, (numbers, option) in enumerate(regions)
+        },
+        "view": {"1": {"fid_list": ["1"]}, "2": {"fid_list": ["2"]}},
+    }
+
+
+def test_version_3(tmp_path: Path) -> None:
+    polygon, rectangle, point = [7, 10, 5, 30, 5, 30, 20, 10, 20], [2, 40, 30, 10, 6], [1, 3, 4]
+    found = version_3((polygon, "0"), (rectangle, "1"), (point, "1"), ([], "0"))
+    write(folder(tmp_path) / "via_project.json", found)
+    drawn, description = labels(tmp_path)
+    assert description.classes == ("background", "balloon", "string")
+    for label in drawn.values():
+        assert np.array_equal(label, TRUTH)
+    found["metadata"]["1_0"]["vid"] = "9"
+    write(tmp_path / "via_project.json", found)
+    with pytest.raises(ValueError, match="region 1 has no xy, or belongs to no view of a file"):
+        examine(tmp_path)

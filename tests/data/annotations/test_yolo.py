@@ -9,6 +9,8 @@ import pytest
 from tools import SIZE, blank, image, labels, write
 
 from intarsia.data.annotations.yolo import Yolo, read_names
+from intarsia.data.description.read import read_description
+from intarsia.data.description.write import write_description
 from intarsia.data.doctor.examine import examine
 
 HEIGHT, WIDTH = SIZE
@@ -100,3 +102,18 @@ def test_what_is_wrong_is_named_with_file_and_line(tmp_path: Path, text, message
 def test_names_that_cannot_be_read(tmp_path: Path, text, message) -> None:
     with pytest.raises(ValueError, match=rf"data\.yaml: .*{message}|{message}"):
         read_names(write(tmp_path / "data.yaml", text))
+
+
+def test_lists_tell_the_splits(tmp_path: Path) -> None:
+    """`train: train.txt` in the YAML was passed over, and a share taken out instead."""
+    for number in range(6):
+        image(tmp_path / f"images/{number}.jpg", number)
+        write(tmp_path / f"labels/{number}.txt", line(0, 5, 5, 25, 25))
+    write(tmp_path / "train.txt", "".join(f"./images/{number}.jpg\n" for number in range(4)))
+    write(tmp_path / "val.txt", "./images/4.jpg\n./images/5.jpg\n")
+    write(tmp_path / "data.yaml", "train: train.txt\nval: val.txt\nnames: ['leaf']\n")
+    _, description = labels(tmp_path)
+    assert {split: len(description.pairs(split)) for split in description.splits} == {"train": 4, "val": 2}
+    write_description(description, tmp_path / "mine.yaml")
+    again = read_description(tmp_path / "mine.yaml")
+    assert [pair.image for pair in again.pairs("val")] == ["images/4.jpg", "images/5.jpg"]

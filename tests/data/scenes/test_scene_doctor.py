@@ -81,6 +81,25 @@ def test_shapes_without_classes_are_one(tmp_path: Path) -> None:
     assert findings.proposal().dataset("train").load(0).label is not None
 
 
+def test_a_column_called_class_is_one_also_where_few_shapes_have_many(tmp_path: Path) -> None:
+    """All became one class, which a note alone said; and of several files only the largest was asked for classes."""
+    rings = [ring for ring, _ in two_scenes(tmp_path)]
+    for name, own, words in (("north", rings[:3], "abc"), ("south", rings[12:14], "cd")):
+        shapes = [(ring, {"id": n, "class": word}) for n, (ring, word) in enumerate(zip(own, words, strict=True))]
+        write_shapes(tmp_path / f"shapes/{name}.geojson", shapes)
+    findings = examine(tmp_path)
+    assert rule_of(findings).column == "class"
+    assert findings.proposal().classes == ("background", "a", "b", "c", "d")
+
+
+def test_columns_that_may_name_classes_are_a_warning(tmp_path: Path) -> None:
+    shapes = [(ring, {"id": n, "zone": n % 2}) for n, (ring, _) in enumerate(two_scenes(tmp_path) * 2)]
+    write_shapes(tmp_path / "fields.geojson", shapes)
+    (warning,) = [found for found in examine(tmp_path).warnings if found.kind == "names guessed"]
+    assert "all are of one, fields" in warning.text
+    assert "if zone does, write `column: NAME`" in warning.advice
+
+
 def test_a_vector_file_for_each_scene_and_names_that_mean_something(tmp_path: Path) -> None:
     shapes = two_scenes(tmp_path)
     halves = {"north": shapes[:12], "south": [*shapes[12:], (shapes[12][0], {"kind": None, "code": 0})]}
