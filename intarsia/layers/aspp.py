@@ -8,13 +8,12 @@ Shape letters: N images, C channels, h, w height and width of the level.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.conv import ConvNormAct
-from intarsia.layers.levels import resize
 from intarsia.layers.norm import Norm
+from intarsia.layers.resized_concat import conv_of_resized
 
 
 def image_pooling(
@@ -28,7 +27,9 @@ def image_pooling(
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), project)
 
 
-def aspp(x: Tensor, image_pool: nn.Module, branches: nn.ModuleList, *, align_corners: bool = False) -> Tensor:
-    """All branches side by side: (N, C, h, w) -> (N, (1 + number of branches) * channels, h, w)."""
-    whole = resize(image_pool(x), x.shape[2:], align_corners=align_corners)  # (N, channels, h, w)
-    return torch.cat([whole, *(branch(x) for branch in branches)], dim=1)
+def aspp(
+    x: Tensor, image_pool: nn.Module, branches: nn.ModuleList, fusion: ConvNormAct, *, align_corners: bool = False
+) -> Tensor:
+    """All branches side by side, (1 + number of branches) * channels, fused: (N, C, h, w) -> (N, C', h, w)."""
+    maps = [image_pool(x), *(branch(x) for branch in branches)]
+    return conv_of_resized(fusion, maps, small=(0,), align_corners=align_corners)

@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.overrides import TorchFunctionMode
+
+from intarsia.layers.eager import computes_here
 
 LEAST_WORK = 192
 """Multiply-adds for each number that is read or written, from which on oneDNN is faster: it orders numbers anew before
@@ -32,7 +33,7 @@ def by_onednn(network: nn.Module, images: Tensor) -> AbstractContextManager[Any]
     than float32, for a network without such a convolution, and while a graph is made of it (torch.compile,
     torch.export, torch.fx, torch.jit).
     """
-    if torch.compiler.is_compiling() or not _applies(images):
+    if not _applies(images):
         return nullcontext()
     # Asked anew each time, for a thousandth of a small network's time: it may have got another layer. The mode itself
     # costs some microseconds an operation.
@@ -55,15 +56,12 @@ def _is_active() -> bool:
 def _applies(images: Tensor) -> bool:
     return (
         not _is_active()
-        and type(images) is Tensor  # no proxy, no tensor of a mode that only counts
-        and images.device.type == "cpu"
+        and computes_here(images)
         and images.dtype == torch.float32
         and torch.get_num_threads() == 1
         and torch.backends.mkldnn.is_available()
         and bool(torch.backends.mkldnn.enabled)
         and torch.backends.cpu.get_cpu_capability() == "AVX512"
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        and get_proxy_mode() is None
     )
 
 

@@ -9,12 +9,11 @@ from torch import Tensor, nn
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.adaptive_pooling import AdaptiveAvgPool
 from intarsia.layers.conv import ConvNormAct
-from intarsia.layers.levels import resize
 from intarsia.layers.norm import Norm
 
 
 class PyramidPooling(nn.Module):
-    """The map averaged over grids of `pool_scales` x `pool_scales` cells, each projected and resized back.
+    """The map averaged over grids of `pool_scales` x `pool_scales` cells, each projected; `conv_of_resized` fuses them.
 
     norm_of_one_cell: whether a grid of one cell has a norm, too; a batch norm has only the batch to average over there.
     """
@@ -27,16 +26,14 @@ class PyramidPooling(nn.Module):
         *,
         norm: Norm | None = None,
         activation: Activation = RELU,
-        align_corners: bool = False,
         norm_of_one_cell: bool = True,
     ) -> None:
         super().__init__()
-        self.align_corners = align_corners
         for i, cells in enumerate(pool_scales):
             own = norm if cells > 1 or norm_of_one_cell else None
             project = ConvNormAct(in_channels, channels, 1, norm=own, activation=activation)
             self.add_module(str(i), nn.Sequential(AdaptiveAvgPool(cells), project))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(N, C, h, w) -> one (N, channels, h, w) per scale."""
-        return [resize(branch(x), x.shape[2:], align_corners=self.align_corners) for branch in self.children()]
+        """(N, C, h, w) -> one (N, channels, cells, cells) per scale."""
+        return [branch(x) for branch in self.children()]

@@ -93,8 +93,6 @@ class ASPPHead(nn.Module):
     def fused(self, features: Sequence[Tensor]) -> Tensor:
         """Feature maps -> what is classified: the level with its context (N, channels, h, w)."""
         x = features[self.in_index]  # (N, C, h, w)
-        x = aspp(x, self.image_pool, self.aspp_modules, align_corners=self.align_corners)
-        if self.project is not None:
-            x = self.project(x)  # (N, channels, h, w)
-        out: Tensor = self.bottleneck(x)  # (N, channels, h, w)
-        return out
+        fusion = self.bottleneck if self.project is None else self.project
+        x = aspp(x, self.image_pool, self.aspp_modules, fusion, align_corners=self.align_corners)
+        return x if self.project is None else self.bottleneck(x)  # (N, channels, h, w)

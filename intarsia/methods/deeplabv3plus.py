@@ -107,8 +107,7 @@ class DepthwiseSeparableASPPHead(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Feature maps -> logits (N, K, h1, w1), or (N, K, h, w) without the fine level."""
         x = features[self.coarse_level]  # (N, C, h, w)
-        x = aspp(x, self.image_pool, self.aspp_modules, align_corners=self.align_corners)
-        x = self.bottleneck(x)  # (N, channels, h, w)
+        x = aspp(x, self.image_pool, self.aspp_modules, self.bottleneck, align_corners=self.align_corners)
         if self.c1_bottleneck is not None:
             fine = self.c1_bottleneck(features[FINE_LEVEL])  # (N, c1_channels, h1, w1)
             x = torch.cat([resize(x, fine.shape[2:], align_corners=self.align_corners), fine], dim=1)

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,8 +27,9 @@ from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.classifier import channel_dropout, pixel_classifier
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.encoding import Encoding
-from intarsia.layers.levels import paired_levels, resize
+from intarsia.layers.levels import paired_levels
 from intarsia.layers.norm import Norm
+from intarsia.layers.resized_concat import conv_of_resized
 
 
 class ContextEncoding(nn.Module):
@@ -124,8 +124,7 @@ class EncHead(nn.Module):
         x = self.bottleneck(levels[-1])  # (N, channels, h, w)
         if self.add_lateral:
             laterals = [conv(level) for conv, level in zip(self.lateral_convs, levels[:-1], strict=True)]
-            laterals = [resize(lateral, x.shape[2:], align_corners=self.align_corners) for lateral in laterals]
-            x = self.fusion(torch.cat([x, *laterals], dim=1))
+            x = conv_of_resized(self.fusion, [x, *laterals], align_corners=self.align_corners)
         encoded, x = self.enc_module(x)
         return encoded, x
 

@@ -30,6 +30,7 @@ from intarsia.layers.inverted_residual import InvertedResidual
 from intarsia.layers.levels import resize
 from intarsia.layers.norm import BN, Norm
 from intarsia.layers.pyramid_pooling import PyramidPooling
+from intarsia.layers.resized_concat import conv_of_resized
 
 EXPAND_RATIO = 6
 BLOCKS_PER_STAGE = 3
@@ -110,9 +111,8 @@ class GlobalFeatureExtractor(nn.Module):
         self.bottleneck1 = stage(in_channels, c1, strides[0])
         self.bottleneck2 = stage(c1, c2, strides[1])
         self.bottleneck3 = stage(c2, c3, strides[2])
-        self.ppm = PyramidPooling(
-            POOL_SCALES, c3, c3 // 4, norm=norm, activation=activation, align_corners=align_corners
-        )
+        self.align_corners = align_corners
+        self.ppm = PyramidPooling(POOL_SCALES, c3, c3 // 4, norm=norm, activation=activation)
         self.out = ConvNormAct(2 * c3, out_channels, 3, padding=1, norm=norm, activation=activation)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -120,8 +120,7 @@ class GlobalFeatureExtractor(nn.Module):
         x = self.bottleneck1(x)
         x = self.bottleneck2(x)
         x = self.bottleneck3(x)  # (N, c3, h / 4, w / 4)
-        out: Tensor = self.out(torch.cat([x, *self.ppm(x)], dim=1))
-        return out
+        return conv_of_resized(self.out, [x, *self.ppm(x)], align_corners=self.align_corners)
 
 
 class FeatureFusion(nn.Module):

@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,6 +29,7 @@ from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.levels import resize
 from intarsia.layers.norm import BN, Norm
 from intarsia.layers.pyramid_pooling import PyramidPooling
+from intarsia.layers.resized_concat import conv_of_resized
 
 STAGES = 4
 
@@ -96,9 +96,7 @@ class ICNet(nn.Module):
         self.backbone = cast("ResidualBackbone", backbone)
         self.backbone.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1, ceil_mode=True)
         second, fourth = layer_channels
-        self.psp_modules = PyramidPooling(
-            pool_scales, fourth, psp_out_channels, norm=norm, activation=activation, align_corners=align_corners
-        )
+        self.psp_modules = PyramidPooling(pool_scales, fourth, psp_out_channels, norm=norm, activation=activation)
         self.psp_bottleneck = conv(fourth + len(pool_scales) * psp_out_channels, psp_out_channels, 3)
         middle = light_branch_middle_channels
         self.conv_sub1 = nn.Sequential(
@@ -120,7 +118,9 @@ class ICNet(nn.Module):
         middle = self.conv_sub2(x)
         x = self._stages(self._halved(x), 2, STAGES)
         pooled = run_block(self.psp_modules, x, checkpoint=self.checkpoint_activations)
-        x = self.psp_bottleneck(torch.cat([*pooled, x], dim=1))
+        x = conv_of_resized(
+            self.psp_bottleneck, [*pooled, x], small=range(len(pooled)), align_corners=self.align_corners
+        )
         return fine, middle, self.conv_sub4(x)
 
     def _halved(self, x: Tensor) -> Tensor:

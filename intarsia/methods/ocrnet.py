@@ -25,8 +25,9 @@ from intarsia.layers import precision
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.classifier import channel_dropout, pixel_classifier
 from intarsia.layers.conv import ConvNormAct
-from intarsia.layers.levels import one_or_several_levels, read_levels, resize
+from intarsia.layers.levels import one_or_several_levels, resize
 from intarsia.layers.norm import Norm
+from intarsia.layers.resized_concat import conv_of_resized
 from intarsia.layers.self_attention import attend, projection
 
 
@@ -109,8 +110,9 @@ class OCRHead(nn.Module):
 
     def forward(self, features: Sequence[Tensor], coarse_logits: Tensor) -> Tensor:
         """Feature maps and the logits of the head before, of any size -> logits (N, K, h, w)."""
-        x = read_levels(features, self.in_index, align_corners=self.align_corners)
-        pixels = self.bottleneck(x)  # (N, channels, h, w)
+        indices = (self.in_index,) if isinstance(self.in_index, int) else self.in_index
+        levels = [features[i] for i in indices]
+        pixels = conv_of_resized(self.bottleneck, levels, align_corners=self.align_corners)  # (N, channels, h, w)
         coarse_logits = resize(
             coarse_logits, pixels.shape[2:], align_corners=self.align_corners
         )  # the head before may be coarser

@@ -47,14 +47,13 @@ class SimplePyramidPooling(nn.Module):
         align_corners: bool,
     ) -> None:
         super().__init__()
-        self.stages = PyramidPooling(
-            pool_scales, in_channels, channels, norm=norm, activation=activation, align_corners=align_corners
-        )
+        self.align_corners = align_corners
+        self.stages = PyramidPooling(pool_scales, in_channels, channels, norm=norm, activation=activation)
         self.conv_out = ConvNormAct(channels, channels, 3, padding=1, norm=norm, activation=activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, channels, h, w)."""
-        first, *others = self.stages(x)
+        first, *others = (resize(scale, x.shape[2:], align_corners=self.align_corners) for scale in self.stages(x))
         for scale in others:
             first = first + scale
         out: Tensor = self.conv_out(first)

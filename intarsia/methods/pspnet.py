@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from intarsia.layers.activation import RELU, Activation
@@ -26,6 +25,7 @@ from intarsia.layers.classifier import channel_dropout, pixel_classifier
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.norm import Norm
 from intarsia.layers.pyramid_pooling import PyramidPooling
+from intarsia.layers.resized_concat import conv_of_resized
 
 
 class PSPHead(nn.Module):
@@ -64,9 +64,7 @@ class PSPHead(nn.Module):
         self.align_corners = align_corners
         self.conv_seg = pixel_classifier(channels, num_classes)
         self.dropout = channel_dropout(dropout_ratio)
-        self.psp_modules = PyramidPooling(
-            pool_scales, in_channels, channels, norm=norm, activation=activation, align_corners=align_corners
-        )
+        self.psp_modules = PyramidPooling(pool_scales, in_channels, channels, norm=norm, activation=activation)
         self.bottleneck = ConvNormAct(
             in_channels + len(pool_scales) * channels, channels, 3, padding=1, norm=norm, activation=activation
         )
@@ -79,6 +77,5 @@ class PSPHead(nn.Module):
     def fused(self, features: Sequence[Tensor]) -> Tensor:
         """Feature maps -> what is classified: the level with its context (N, channels, h, w)."""
         x = features[self.in_index]  # (N, C, h, w)
-        x = torch.cat([x, *self.psp_modules(x)], dim=1)  # (N, C + scales * channels, h, w)
-        out: Tensor = self.bottleneck(x)  # (N, channels, h, w)
-        return out
+        maps = [x, *self.psp_modules(x)]
+        return conv_of_resized(self.bottleneck, maps, align_corners=self.align_corners)

@@ -27,9 +27,10 @@ from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.classifier import channel_dropout, pixel_classifier
 from intarsia.layers.conv import ConvNormAct, init_by_group_
 from intarsia.layers.drop_path import DropPath
-from intarsia.layers.levels import concat_levels, paired_levels
+from intarsia.layers.levels import paired_levels
 from intarsia.layers.matrix_decomposition import NonnegativeFactorisation
 from intarsia.layers.norm import BN, LayerNorm2d, Norm
+from intarsia.layers.resized_concat import conv_of_resized
 
 LAYER_SCALE = 1e-2
 """At which the scales of both branches of a block start."""
@@ -323,8 +324,9 @@ class LightHamHead(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Feature maps -> logits (N, K, h, w) at the size of the first level read."""
-        x = concat_levels([features[i] for i in self.in_index], align_corners=self.align_corners)
-        x = self.align(self.hamburger(self.squeeze(x)))  # (N, channels, h, w)
+        levels = [features[i] for i in self.in_index]
+        x = conv_of_resized(self.squeeze, levels, align_corners=self.align_corners)
+        x = self.align(self.hamburger(x))  # (N, channels, h, w)
         logits: Tensor = self.conv_seg(self.dropout(x))  # (N, K, h, w)
         return logits
 

@@ -103,8 +103,7 @@ class SmpASPPHead(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Feature maps -> logits (N, K, H, W) at the size of the fine level, or (N, K, h, w) without one."""
         *fine, coarse = [features[i] for i in self.in_index]
-        x = aspp(coarse, self.image_pool, self.aspp_modules)  # (N, 5 channels, h, w)
-        x = self.bottleneck(self.project(x))  # (N, channels, h, w)
+        x = self.bottleneck(aspp(coarse, self.image_pool, self.aspp_modules, self.project))  # (N, channels, h, w)
         if self.c1_bottleneck is not None and self.fusion is not None:
             joined = self.c1_bottleneck(fine[0])  # (N, c1_channels, H, W)
             x = torch.cat([resize(x, joined.shape[2:], align_corners=self.align_corners), joined], dim=1)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from intarsia.layers.activation import RELU, Activation
@@ -24,6 +23,7 @@ from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.decoder_block import start_decoder, wide_classifier
 from intarsia.layers.norm import BN, Norm
 from intarsia.layers.pyramid_pooling import PyramidPooling
+from intarsia.layers.resized_concat import conv_of_resized
 
 
 class SmpPSPHead(nn.Module):
@@ -72,7 +72,6 @@ class SmpPSPHead(nn.Module):
             in_channels // len(pool_scales),
             norm=norm,
             activation=activation,
-            align_corners=align_corners,
             norm_of_one_cell=False,
         )
         self.bottleneck = ConvNormAct(2 * in_channels, channels, 1, norm=norm, activation=activation)
@@ -83,6 +82,8 @@ class SmpPSPHead(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Feature maps -> logits (N, K, h, w)."""
         x = features[self.in_index]  # (N, C, h, w)
-        x = torch.cat([*self.psp_modules(x), x], dim=1)  # (N, 2 C, h, w)
-        logits: Tensor = self.conv_seg(self.dropout(self.bottleneck(x)))
+        pooled = self.psp_modules(x)
+        small = range(len(pooled))
+        x = conv_of_resized(self.bottleneck, [*pooled, x], small=small, align_corners=self.align_corners)
+        logits: Tensor = self.conv_seg(self.dropout(x))
         return logits

@@ -20,15 +20,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.classifier import channel_dropout, pixel_classifier
 from intarsia.layers.conv import ConvNormAct
-from intarsia.layers.levels import concat_levels, paired_levels, resize
+from intarsia.layers.levels import paired_levels, resize
 from intarsia.layers.norm import Norm
 from intarsia.layers.pyramid_pooling import PyramidPooling
+from intarsia.layers.resized_concat import conv_of_resized
 
 LEVEL_NORM = Norm("LN2d", eps=1e-6)
 
@@ -77,9 +77,7 @@ class UPerHead(nn.Module):
         *finer, coarsest = self.in_channels
         self.conv_seg = pixel_classifier(channels, num_classes)
         self.dropout = channel_dropout(dropout_ratio)
-        self.psp_modules = PyramidPooling(
-            pool_scales, coarsest, channels, norm=norm, activation=activation, align_corners=align_corners
-        )
+        self.psp_modules = PyramidPooling(pool_scales, coarsest, channels, norm=norm, activation=activation)
         self.bottleneck = ConvNormAct(
             coarsest + len(pool_scales) * channels, channels, 3, padding=1, norm=norm, activation=activation
         )
@@ -104,11 +102,10 @@ class UPerHead(nn.Module):
         if self.level_norms is not None:
             levels = [norm(x) for norm, x in zip(self.level_norms, levels, strict=True)]
         *finer, coarsest = levels
-        level = self.bottleneck(torch.cat([coarsest, *self.psp_modules(coarsest)], dim=1))  # (N, channels, h_i, w_i)
-        pyramid = [level]
+        corners = self.levels_align_corners
+        level = conv_of_resized(self.bottleneck, [coarsest, *self.psp_modules(coarsest)], align_corners=corners)
+        pyramid = [level]  # (N, channels, h_i, w_i) each
         for x, lateral, conv in zip(finer[::-1], self.lateral_convs[::-1], self.fpn_convs[::-1], strict=True):
-            level = lateral(x) + resize(level, x.shape[2:], align_corners=self.levels_align_corners)
+            level = lateral(x) + resize(level, x.shape[2:], align_corners=corners)
             pyramid.append(conv(level))
-        fused = concat_levels(pyramid[::-1], align_corners=self.levels_align_corners)  # (N, levels * channels, h, w)
-        out: Tensor = self.fpn_bottleneck(fused)
-        return out
+        return conv_of_resized(self.fpn_bottleneck, pyramid[::-1], align_corners=corners)
