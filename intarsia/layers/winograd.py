@@ -27,7 +27,8 @@ LEAST_WORK = 85
 sums of tiles cost more than products that they save."""
 
 LEAST_PIXELS = 2048
-"""Of all maps of a call, for less of which preparing the filters costs more."""
+"""Of a map, for less of which preparing the filters costs more; how many maps there are would make an image's numbers
+depend on its company."""
 
 WASTE = 1.2
 """What tiles may cover of the map's size: they go beyond its edge where it is no multiple of their width."""
@@ -62,11 +63,11 @@ def is_faster(
     alike = weight.shape[2:] == (3, 3) and stride == (1, 1) and padding == dilation and groups == 1
     if not alike or dilation[0] != dilation[1] or not _is_available():
         return False
-    (count, channels, height, width), out_channels = x.shape, weight.shape[0]
+    (_, channels, height, width), out_channels = x.shape, weight.shape[0]
     tiles = _tiles(height, dilation[0]) * _tiles(width, dilation[0])
     return (
         channels * out_channels >= LEAST_WORK * (channels + out_channels)
-        and count * height * width >= LEAST_PIXELS
+        and height * width >= LEAST_PIXELS
         and 4 * dilation[0] ** 2 * tiles <= WASTE * height * width
     )
 
