@@ -110,10 +110,10 @@ def _filters(weight: Tensor, tiles: int, scratch: Scratch) -> list[Tensor]:
     """G g G^t as 16 matrices (K, C), in oneDNN's order for products with so many tiles."""
     g, filters = weight.new_tensor(_G), weight.reshape(-1, 9).t()
     four = scratch.take("filters", 4, filters.shape[1])
-    reorder, made = torch.ops.mkldnn._reorder_linear_weight, []
+    made: list[Tensor] = []
     for row in g:
         torch.mm(torch.kron(row, g), filters, out=four)
-        made += [reorder(matrix, tiles) for matrix in four.view(4, *weight.shape[:2])]
+        made += [torch.ops.mkldnn._reorder_linear_weight(matrix, tiles) for matrix in four.view(4, *weight.shape[:2])]
     return made
 
 
@@ -157,7 +157,8 @@ def _answer(tiles: Tensor, filters: Sequence[Tensor], bias: Tensor | None, out: 
     """A (...) A^t of tiles (4, 4, r, d, c, d, C), written to (2 d r, 2 d c, K)."""
     _, _, rows, dilation, columns, _, channels = tiles.shape
     product = torch.ops.mkldnn._linear_pointwise
-    first, second = [], []
+    first: list[Tensor] = []
+    second: list[Tensor] = []
     for column in range(4):
         m0, m1, m2, m3 = (
             # The product in the middle counts once in each of the four outputs, and brings the bias.

@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import intarsia.layers.onednn as onednn
 from intarsia.backbones.resnet import ResNetV1c
-from intarsia.layers import winograd
+from intarsia.layers import onednn, winograd
 from intarsia.layers.norm import BN
 from intarsia.methods.fcn import FCNHead
 from intarsia.models.encoder_decoder import EncoderDecoder
@@ -193,7 +192,7 @@ def test_elsewhere_nothing_changes(why: str, calls: list[tuple[int, ...]]) -> No
     elif why in ("float64", "bfloat16"):
         model, images = model.to(getattr(torch, why)), images.to(getattr(torch, why))
     elif why == "foreign":
-        model.backbone.stem.append(Foreign())
+        model.add_module("foreign", Foreign())
 
     class Watching(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
