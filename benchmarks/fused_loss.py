@@ -25,8 +25,8 @@ CASES = {
     "small, 4 x 19": (4, 19, (16, 16), (64, 64)),
 }
 WAYS = ("plain", "in strips")
-FORMS = ("softmax", "sigmoid", "validation", "dice", "both")
-"""Cross entropy, but for the last two: Dice of a softmax, alone and beside cross entropy."""
+FORMS = ("softmax", "sigmoid", "validation", "dice", "both", "lovasz")
+"""Cross entropy, but for the last three: Dice of a softmax, alone and beside cross entropy, and Lovász-Softmax."""
 
 
 def step_of(case: str, way: str, form: str) -> tuple[Callable[[], object], Sequence]:
@@ -36,6 +36,7 @@ def step_of(case: str, way: str, form: str) -> tuple[Callable[[], object], Seque
     from intarsia.losses.accuracy import accuracy_of_resized, pixel_accuracy
     from intarsia.losses.cross_entropy import CrossEntropyLoss
     from intarsia.losses.dice import DiceLoss
+    from intarsia.losses.lovasz import LovaszLoss
     from intarsia.losses.resized_logits import ResizedLogits
 
     torch.set_num_threads(1)
@@ -44,7 +45,7 @@ def step_of(case: str, way: str, form: str) -> tuple[Callable[[], object], Seque
     logits = torch.randn(images, classes, *low, requires_grad=form != "validation")
     labels = torch.randint(0, classes, (images, *size))
     entropy, dice = CrossEntropyLoss(use_sigmoid=form == "sigmoid"), DiceLoss(use_sigmoid=False)
-    losses = {"dice": [dice], "both": [entropy, dice]}.get(form, [entropy])
+    losses = {"dice": [dice], "both": [entropy, dice], "lovasz": [LovaszLoss()]}.get(form, [entropy])
 
     def step() -> None:
         logits.grad = None

@@ -28,10 +28,10 @@ SIZES = {
     "indexing": (10_000, 100_000, 1_000_000),
     "list": (10_000, 100_000, 1_000_000),
     "doctor": (500, 1_500, 4_500),
-    "log": (10_000, 100_000, 1_000_000),
-    "predictions": (300, 1_000, 3_000),
-    "report": (300, 1_000, 3_000),
-    "classes": (150, 1_500, 5_000),
+    "log": (100_000, 1_000_000, 10_000_000),
+    "predictions": (1_000, 10_000, 30_000),
+    "report": (1_000, 10_000, 100_000),
+    "classes": (150, 1_500, 10_000),
 }
 TOO_STEEP = {"classes": 2.3}
 """Power of the size from which a work is named; 1.3 unless it is here. A confusion matrix has K x K counts."""
@@ -102,10 +102,10 @@ def log(count: int, folder: Path) -> Callable[[], object]:
 
     line = '{{"step": {}, "loss": 1.25, "decode.loss_ce": 1.0, "lr": 0.01, "step_seconds": 0.5}}\n'
     file = folder / "metrics.jsonl"
-    text = "".join(line.format(step) for step in range(1, count + 1))
+    with file.open("w", encoding="utf-8") as lines:
+        lines.writelines(line.format(step) for step in range(1, count + 1))
 
     def work() -> None:
-        file.write_text(text, encoding="utf-8")
         read = read_log(file)
         assert all(summary(read, key) is not None for key in ("loss", "lr"))
         MetricsFile(file).rewind(count - 10, count - 10)

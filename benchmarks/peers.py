@@ -3,6 +3,7 @@
     make peers                                     or: python benchmarks/peers.py [--out peers_results]
     python benchmarks/peers.py --quick             toy sizes: whether all works; figures mean nothing
     python benchmarks/peers.py --only step labels  some of: check start step labels folder evaluation pipeline curves
+    python benchmarks/peers.py --only labels --named windows fcn      of these, what has all of the words in its name
 
 Beside MMSegmentation 1.2.2 (its base package without operations, a stub for the compiled module), transformers,
 segmentation_models.pytorch and torchvision. First it is checked that it is the same work: with equal weights the same
@@ -45,6 +46,9 @@ def main(arguments: Sequence[str] | None = None, *, run: Run | None = None) -> i
     """run: what does the jobs, in place of workers in environments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=("check", *AREAS))
+    parser.add_argument(
+        "--named", nargs="+", default=(), metavar="WORD", help="works whose names have all of the words"
+    )
     parser.add_argument("--peers", nargs="+", choices=[name for name in TITLES if name != OURS], help="these alone")
     parser.add_argument("--envs", type=Path, default=usual_place(), help="folder of environments (%(default)s)")
     parser.add_argument("--quick", action="store_true")
@@ -74,7 +78,10 @@ def main(arguments: Sequence[str] | None = None, *, run: Run | None = None) -> i
         _check(run, results, sizes, out)
     if only != ["check"]:
         areas = None if only is None else [name for name in only if name != "check"]
-        _measure(works(areas, sizes), run, results, options.rounds, sizes, out)
+        todo = [
+            work for work in works(areas, sizes) if all(word in (work.name or work.curve) for word in options.named)
+        ]
+        _measure(todo, run, results, options.rounds, sizes, out)
     results.save()
     text = markdown(results, works(None, sizes))
     (out / "report.md").write_text(text, encoding="utf-8")

@@ -37,4 +37,5 @@ class Execution:
         """See the class. conditions: what the network reads besides pixels, see `contracts.ConditionalTask`."""
         with autocast(self.precision, self._device):
             logits = (self._compiled or self._task.model)(pixels, *conditions)
+        logits = logits.contiguous()  # row by row, as they are read: a network may leave them in channels last
         return logits if self.precision == "32" else full_precision(logits)

@@ -14,7 +14,7 @@ import torch
 import torch.utils.checkpoint
 from torch import nn
 
-from intarsia.layers import pointwise
+from intarsia.layers import onednn
 
 _WITH_STATISTICS = nn.modules.batchnorm._NormBase
 """What all batch and instance norms of torch are."""
@@ -26,7 +26,7 @@ def run_block(block: nn.Module, *inputs: Any, checkpoint: bool) -> Any:
         return block(*inputs)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _as_before(block, pointwise.as_now())
+        return nullcontext(), _as_before(block, onednn.as_now())
 
     if torch.compiler.is_compiling():
         # A compiled graph recomputes without repeating side effects, and cannot trace the context managers.

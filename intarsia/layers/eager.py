@@ -11,7 +11,7 @@ def computes_here(x: Tensor) -> bool:
     """Whether `x` lies on a processor, in single or double precision, and no graph is made and nothing rounded.
 
     A graph is made by torch.compile, torch.export, torch.fx and torch.jit; a tensor of another type is a proxy, or one
-    of a mode that only counts.
+    of a mode that only counts; torch.func computes with many at once.
     """
     return (
         type(x) is Tensor
@@ -21,4 +21,5 @@ def computes_here(x: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         and get_proxy_mode() is None
+        and not torch._C._are_functorch_transforms_active()
     )

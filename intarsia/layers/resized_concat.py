@@ -53,9 +53,9 @@ def conv_of_resized(
     layer, weights = conv.conv, conv.conv.weight.split([x.shape[1] for x in maps], dim=1)
     weight = _side_by_side([each for i, each in enumerate(weights) if i not in kept])
     out = F.conv2d(_side_by_side(large), weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-    return conv.norm_act(
-        _with_small(out, [_of_small(maps[i], weights[i], layer, (height, width), align_corners) for i in sorted(kept)])
-    )
+    channels_last = out.stride(1) == 1 < out.shape[1]
+    parts = [_of_small(maps[i], weights[i], layer, (height, width), align_corners, channels_last) for i in sorted(kept)]
+    return conv.norm_act(_with_small(out, parts, channels_last))
 
 
 def _side_by_side(maps: Sequence[Tensor]) -> Tensor:
@@ -102,17 +102,27 @@ def _kept_small(layer: nn.Conv2d, maps: Sequence[Tensor], small: Sequence[int], 
 
 
 def _of_small(
-    x: Tensor, weight: Tensor, layer: nn.Conv2d, size: tuple[int, int], align_corners: bool
+    x: Tensor, weight: Tensor, layer: nn.Conv2d, size: tuple[int, int], align_corners: bool, channels_last: bool
 ) -> tuple[Tensor, Tensor]:
-    """What each tap gives, resized across: (N, O, T * h, W'); and the matrix (H', T * h) that does the rest.
+    """What each tap gives, resized across, and the matrix (H', T * h) that does the rest.
 
-    Map (N, C, h, w), its part of the weight (O, C, T, S), size (H, W).
+    Map (N, C, h, w), its part of the weight (O, C, T, S), size (H, W) -> (N * O, T * h, W'), or in channels last
+    (N, T * h, W' * O).
     """
     (n, channels, height, width), (down, across) = x.shape, layer.kernel_size
-    taps = F.conv2d(x, weight.permute(0, 2, 3, 1).reshape(-1, channels, 1, 1), None, (1, 1), (0, 0), (1, 1), 1)
-    taps = taps.view(n, -1, down, across, height, width).transpose(3, 4).reshape(n, -1, down * height, across * width)
     rows, columns = (_shifted(x, axis, size[axis], layer, align_corners) for axis in (0, 1))
-    return taps @ columns.T, rows
+
+    def taps(order: tuple[int, int, int]) -> Tensor:
+        """(N, ..., h, w), with O, T and S in this order."""
+        filters = weight.permute(*order, 1).reshape(-1, channels, 1, 1)
+        return F.conv2d(x, filters, None, (1, 1), (0, 0), (1, 1), 1)
+
+    if channels_last:
+        of_pixels = taps((2, 3, 0)).permute(0, 2, 3, 1).reshape(n, height, width, down, across, -1)
+        beside = of_pixels.permute(0, 3, 1, 4, 2, 5).reshape(n * down * height, across * width, -1)
+        return torch.bmm(columns.expand(len(beside), -1, -1), beside).view(n, down * height, -1), rows
+    of_channels = taps((0, 2, 3)).reshape(-1, down, across, height, width)  # (N * O, T, S, h, w)
+    return of_channels.transpose(2, 3).reshape(-1, down * height, across * width) @ columns.T, rows
 
 
 def _shifted(x: Tensor, axis: int, length: int, layer: nn.Conv2d, align_corners: bool) -> Tensor:
@@ -125,8 +135,12 @@ def _shifted(x: Tensor, axis: int, length: int, layer: nn.Conv2d, align_corners:
     return torch.cat([padded[tap * step : tap * step + after] for tap in range(layer.kernel_size[axis])], dim=1)
 
 
-def _with_small(out: Tensor, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+def _with_small(out: Tensor, parts: Sequence[tuple[Tensor, Tensor]], channels_last: bool) -> Tensor:
     """`out` (N, O, H', W') and what the small maps add to it."""
-    values = torch.cat([part for part, _ in parts], dim=2).flatten(0, 1)  # (N * O, sum of T * h, W')
-    rows = torch.cat([matrix for _, matrix in parts], dim=1)  # (H', sum of T * h)
-    return torch.baddbmm(out.flatten(0, 1), rows.expand(len(values), -1, -1), values).view_as(out)
+    values = torch.cat([part for part, _ in parts], dim=1)
+    rows = torch.cat([matrix for _, matrix in parts], dim=1).expand(len(values), -1, -1)  # (H', sum of T * h)
+    if not channels_last:
+        return torch.baddbmm(out.flatten(0, 1), rows, values).view(out.shape)
+    n, channels, height, width = out.shape
+    in_order = out.permute(0, 2, 3, 1).reshape(n, height, width * channels)
+    return torch.baddbmm(in_order, rows, values).view(n, height, width, channels).permute(0, 3, 1, 2)

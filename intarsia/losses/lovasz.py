@@ -14,6 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from intarsia.losses.resized_logits import ResizedLogits
+from intarsia.losses.resized_lovasz import jaccard_steps, lovasz_softmax
 from intarsia.losses.targets import is_on_cpu, on_known_labels
 
 
@@ -64,20 +66,45 @@ class LovaszLoss(nn.Module):
         Raises ValueError if "binary" gets another number of logits than one, for class weights of another number, for
         `classes` that there are not, and for labels that are no class (`on_known_labels`).
         """
-        num_classes = logits.shape[1]
+        self._check(logits.shape[1])
+        return on_known_labels(self._loss, logits, target, ignore_index=self.ignore_index)
+
+    def of_resized(self, logits: ResizedLogits, target: Tensor) -> Tensor:
+        """What the loss gives for `logits.whole`, which are not made for several classes; see `resized_lovasz`."""
+        if self.loss_type == "binary":
+            return self(logits.whole, target)  # type: ignore[no-any-return]
+        self._check(num_classes := logits.shape[1])
+
+        def loss(low: Tensor, target: Tensor) -> Tensor:
+            losses = lovasz_softmax(
+                logits,
+                target,
+                classes=range(num_classes) if isinstance(self.classes, str) else self.classes,
+                if_present=self.classes == "present",
+                class_weight=self.class_weight,
+                ignore_index=self.ignore_index,
+                per_image=self.per_image,
+            )
+            return self._reduced(losses)
+
+        return on_known_labels(loss, logits.low, target, ignore_index=self.ignore_index)
+
+    def _check(self, num_classes: int) -> None:
         if (self.loss_type == "binary") != (num_classes == 1):
             raise ValueError(f"LovaszLoss of type {self.loss_type!r} does not fit {num_classes} logits")
         if self.class_weight is not None and len(self.class_weight) != num_classes:
             raise ValueError(f"class_weight has {len(self.class_weight)} entries for {num_classes} logits")
         if not isinstance(self.classes, str) and not all(0 <= k < num_classes for k in self.classes):
             raise ValueError(f"classes of LovaszLoss are {list(self.classes)}, but the head has {num_classes} logits")
-        return on_known_labels(self._loss, logits, target, ignore_index=self.ignore_index)
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         of_pixels = self._hinge if self.loss_type == "binary" else self._softmax
         # All pixels of the batch are one image, (K, N, H, W), unless each image counts on its own.
         images = zip(logits, target, strict=True) if self.per_image else [(logits.transpose(0, 1), target)]
         losses = torch.stack([of_pixels(logits.flatten(1), target.flatten()) for logits, target in images])
+        return self._reduced(losses)
+
+    def _reduced(self, losses: Tensor) -> Tensor:
         return losses.sum() if self.reduction == "sum" else losses.mean()
 
     def _softmax(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -107,11 +134,5 @@ def lovasz_extension(errors: Tensor, wanted: Tensor, labelled: Tensor) -> Tensor
 
     Errors (P,) >= 0, whether a pixel is of the class, and whether it is labelled at all, (P,) bool -> scalar.
     """
-    errors, order = errors.where(labelled, -1.0).sort(descending=True)  # those that are not labelled come last
-    errors, counts = errors.clamp(min=0), wanted[order].long()  # integers have sums without an order
-    # How large the Jaccard loss is when the worst 1, 2, ... pixels are wrong, and what each of them adds to it.
-    intersection = (counts.sum() - counts.cumsum(0)).to(errors.dtype)
-    union = (counts.sum() + (1 - counts).cumsum(0)).to(errors.dtype)
-    jaccard = 1 - intersection / union
-    added = torch.diff(jaccard, prepend=jaccard.new_zeros(1))
-    return errors @ added
+    steps = jaccard_steps(errors, wanted, labelled)
+    return steps.errors @ steps.added

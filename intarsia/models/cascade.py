@@ -11,7 +11,7 @@ from typing import Protocol, cast
 from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, Head, HeadOutput, Neck
-from intarsia.layers.pointwise import by_onednn
+from intarsia.layers.onednn import by_onednn
 from intarsia.models.assembly import as_module, check_reader, connected, least_side, levels_of, named, training_outputs
 
 

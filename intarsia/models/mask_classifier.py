@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, MaskClassificationHead, MaskPredictions, Neck
 from intarsia.layers.levels import resize
-from intarsia.layers.pointwise import by_onednn
+from intarsia.layers.onednn import by_onednn
 from intarsia.models.assembly import check_reader, connected, least_side, levels_of
 
 BUDGET = 64 * 2**20

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from intarsia.layers.pointwise import by_onednn
+from intarsia.layers.onednn import by_onednn
 from intarsia.models.assembly import levels_of
 from intarsia.models.encoder_decoder import EncoderDecoder
 from intarsia.models.mask_classifier import MaskClassifier, class_maps

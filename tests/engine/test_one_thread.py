@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from intarsia.contracts import FeatureSpec
 from intarsia.engine.training.checkpoint import load_checkpoint
 from intarsia.engine.training.loop import train
-from intarsia.layers import pointwise
+from intarsia.layers import onednn
 from intarsia.models.encoder_decoder import EncoderDecoder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -66,7 +66,7 @@ def test_a_resumed_run_has_the_bits_of_one_that_was_never_stopped(
         assert parts["optimizer"]["state"][index]["momentum_buffer"].equal(state["momentum_buffer"])
 
     if torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512":
-        monkeypatch.setattr(pointwise, "LEAST_WORK", 10**9)
+        monkeypatch.setattr(onednn, "LEAST_WORK", 10**9)
         plain = trained(tmp_path / "plain")["task"]
         assert any(not plain[name].equal(value) for name, value in whole["task"].items())  # another kernel
         for name, value in whole["task"].items():

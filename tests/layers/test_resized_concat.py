@@ -45,11 +45,11 @@ SIZES = st.tuples(st.integers(1, 4), st.integers(1, 4))
 @given(
     size=st.tuples(st.integers(4, 17), st.integers(4, 17)), smaller=st.lists(SIZES, min_size=1, max_size=3),
     kernel=st.sampled_from([(1, 1), (3, 3), (1, 3), (5, 1)]), padded=st.booleans(), dilation=st.integers(1, 2),
-    first=st.booleans(), align_corners=st.booleans(), norm=st.booleans(),
+    first=st.booleans(), align_corners=st.booleans(), norm=st.booleans(), channels_last=st.booleans(),
 )  # fmt: skip
 def test_numbers_and_gradients_are_those_of_the_plain_way(
     size: tuple[int, int], smaller: list[tuple[int, int]], kernel: tuple[int, int], padded: bool, dilation: int,
-    first: bool, align_corners: bool, norm: bool,
+    first: bool, align_corners: bool, norm: bool, channels_last: bool,
 ) -> None:  # fmt: skip
     padding = (kernel[0] // 2 * dilation, kernel[1] // 2 * dilation) if padded else (0, 0)
     if not padded and any(dilation * (k - 1) >= n for k, n in zip(kernel, size, strict=True)):
@@ -57,10 +57,14 @@ def test_numbers_and_gradients_are_those_of_the_plain_way(
     generator = torch.Generator().manual_seed(0)
     small = [torch.randn(2, 3 + i, *each, generator=generator).double() for i, each in enumerate(smaller)]
     large = torch.randn(2, 5, *size, generator=generator).double()
+    if channels_last:
+        large = large.contiguous(memory_format=torch.channels_last)
     maps = [large, *small] if first else [*small, large]
     places = [i for i, x in enumerate(maps) if x is not large]
     channels = sum(x.shape[1] for x in maps)
     conv = ConvNormAct(channels, 7, kernel, padding=padding, dilation=dilation, norm=BN if norm else None).double()
+    if channels_last:
+        conv = conv.to(memory_format=torch.channels_last)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resized_concat, "MOST_WORK", 1e9)
         patch.setattr(resized_concat, "LEAST_SAVED", -1e9)
@@ -94,6 +98,14 @@ def test_half_of_the_work_and_no_concatenation() -> None:
     plain_work, plain_memory = cost(lambda: plain(conv, maps, range(1, 5), False))
     assert work < 0.6 * plain_work
     assert memory < 0.6 * plain_memory
+
+
+def test_maps_in_channels_last_stay_so() -> None:
+    conv, maps = pyramid(torch.float64)
+    conv = conv.to(memory_format=torch.channels_last)
+    found = conv_of_resized(conv, [x.contiguous(memory_format=torch.channels_last) for x in maps])
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(found, conv_of_resized(*pyramid(torch.float64)), rtol=0, atol=1e-12)
 
 
 def test_in_single_precision_they_are_as_near_as_rounding_leaves_them() -> None:

@@ -29,7 +29,7 @@ from intarsia.losses import bilinear, resized_cross_entropy, resized_logits, str
 from intarsia.losses.accuracy import accuracy_of_resized, pixel_accuracy
 from intarsia.losses.cross_entropy import CrossEntropyLoss
 from intarsia.losses.dice import DiceLoss
-from intarsia.losses.lovasz import LovaszLoss
+from intarsia.losses.focal import FocalLoss
 from intarsia.losses.ohem import OhemCrossEntropy, OHEMPixelSampler
 from intarsia.losses.resized_logits import ResizedLogits, takes_resized
 
@@ -166,7 +166,7 @@ def test_what_inherits_it_and_computes_another_thing_is_not_asked() -> None:
     ] == [True] * 4
     assert not takes_resized(Doubled())
     assert takes_resized(DiceLoss())
-    assert not takes_resized(LovaszLoss())
+    assert not takes_resized(FocalLoss())
 
 
 @in_strips

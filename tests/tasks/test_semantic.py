@@ -22,7 +22,7 @@ from intarsia.layers.norm import BN
 from intarsia.losses.accuracy import pixel_accuracy
 from intarsia.losses.cross_entropy import CrossEntropyLoss
 from intarsia.losses.dice import DiceLoss
-from intarsia.losses.lovasz import LovaszLoss
+from intarsia.losses.focal import FocalLoss
 from intarsia.losses.ohem import OHEMPixelSampler
 from intarsia.methods.fcn import FCNHead
 from intarsia.models.encoder_decoder import EncoderDecoder
@@ -240,7 +240,7 @@ def test_logits_that_nobody_sorts_are_never_enlarged(sampler: Any, dice: str, mo
 
 def test_logits_that_another_loss_looks_at_are_enlarged(monkeypatch: pytest.MonkeyPatch) -> None:
     task = make_task().eval()
-    decode = replace(task.losses[0], terms=[*task.losses[0].terms, HeadTerm("loss_lovasz", LovaszLoss(), 1.0)])
+    decode = replace(task.losses[0], terms=[*task.losses[0].terms, HeadTerm("loss_focal", FocalLoss(), 1.0)])
     task.losses = (decode, task.losses[1])
     (_, _, enlarged), _ = in_pieces_and_plain(task, monkeypatch)
     assert enlarged == [4], "those of the decode head alone"

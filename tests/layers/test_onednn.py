@@ -18,9 +18,9 @@ from torch.profiler import profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from intarsia.contracts import FeatureSpec, MaskPredictions
-from intarsia.layers import pointwise
+from intarsia.layers import onednn
 from intarsia.layers.activation_checkpointing import run_block
-from intarsia.layers.pointwise import by_onednn
+from intarsia.layers.onednn import by_onednn
 from intarsia.models.cascade import CascadeEncoderDecoder
 from intarsia.models.depth_estimator import DepthEstimator
 from intarsia.models.encoder_decoder import EncoderDecoder
@@ -160,7 +160,7 @@ def test_every_kind_of_network_does_in_each_of_its_calls(model: Any) -> None:
 def test_results_are_equal_to_float_rounding(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     model, given = network(), torch.randn(2, 3, *size)
     found = step(model, given)
-    monkeypatch.setattr(pointwise, "LEAST_WORK", 10**9)
+    monkeypatch.setattr(onednn, "LEAST_WORK", 10**9)
     assert dilated(lambda: model(given)) == 0
     expected = step(model, given)
     for name, value in expected.items():
@@ -314,5 +314,5 @@ def test_traces_do_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
         return re.sub(r"\.___torch_mangle_\d+", "", graph)
 
     found = traced()
-    monkeypatch.setattr(pointwise, "LEAST_WORK", 10**9)
+    monkeypatch.setattr(onednn, "LEAST_WORK", 10**9)
     assert found == traced()
