@@ -27,7 +27,7 @@ LARGER: Size = (640, 800)
 """The same for networks that pool so far that of a small image one cell is left, or cut maps into windows, of which a
 small image has one: torch.export takes a one for one that never changes."""
 
-PROBES: tuple[tuple[int, Size], ...] = ((1, (1, 1)), (1, (160, 97)), (3, (61, 83)))
+PROBES: tuple[tuple[int, Size], ...] = ((1, (1, 1)), (2, (1, 97)), (1, (160, 97)), (3, (61, 83)))
 """Images, how many and of which size, by which graphs for torch are chosen."""
 
 LARGEST_SIDE = 2**15

@@ -22,6 +22,7 @@ from intarsia.layers.levels import resize
 from intarsia.layers.norm import Norm
 from intarsia.layers.patch_embed import to_map
 from intarsia.layers.spatial_reduction_attention import SpatialReductionAttention
+from intarsia.methods.ocrnet import OCRHead
 from intarsia.methods.psanet import PSAHead
 from intarsia.methods.upernet import UPerHead
 from intarsia.models.encoder_decoder import EncoderDecoder
@@ -135,3 +136,30 @@ def test_means_of_cells_are_the_same_numbers_in_a_graph(cells: int) -> None:
     for size in ((7, 5), (4, 9)):
         x = torch.randn(3, 4, *size)
         torch.testing.assert_close(run(x), torch.nn.functional.adaptive_avg_pool2d(x, cells), atol=1e-6, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_graph_for_torch_takes_regions_of_one_pixel() -> None:
+    """OCRNet's pixels were turned for a product, and torch asked whether there is more than one of them."""
+    torch.manual_seed(3)
+
+    class Coarse(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = torch.nn.Conv2d(3, 4, 3, stride=4, padding=1)
+            self.coarse = torch.nn.Conv2d(4, 3, 1)
+            self.head = OCRHead(in_channels=4, channels=4, ocr_channels=4, num_classes=3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for side in x.shape[2:]:
+                torch._check(side >= 1)
+            level = self.first(x)
+            out: Tensor = self.head([level], self.coarse(level))
+            return out
+
+    module, shape = Coarse().eval(), dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    with sizes_left_open():
+        run = torch.export.export(module, (torch.randn(2, 3, 19, 23),), dynamic_shapes=(shape,)).module()
+    for batch, *size in ((1, 1, 1), (2, 1, 9), (1, 9, 2), (3, 41, 17)):
+        x = torch.randn(batch, 3, *size)
+        torch.testing.assert_close(run(x), module(x), atol=1e-5, rtol=1e-4)

@@ -126,6 +126,11 @@ class PT2Runtime:
                 found = self._call(*given)
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0][:300]
+            if reason.startswith("Guard failed"):
+                raise ValueError(
+                    f"{self._path} takes no images of shape {image.shape}: when the network was followed, torch took "
+                    f"something for granted that is not true of them ({reason}). The file of --to onnx takes them"
+                ) from error
             raise ValueError(f"{self._path}: torch fails on {image.shape}: {reason}") from error
         answers = found if isinstance(found, list | tuple) else [found]
         return {name: one.cpu().numpy() for name, one in zip(self.meta.contract.outputs, answers, strict=True)}
