@@ -156,9 +156,8 @@ def check_described(path: Path, contract: Contract, shape: Sequence[Any], names:
     shape: of its input "image", with numbers where it takes nothing else. names: of its outputs.
     """
     height, width = contract.size or (None, None)
-    expected = (contract.batch, height, width, contract.channels)
-    if contract.layout == "NCHW":
-        expected = (contract.batch, contract.channels, height, width)
+    sides = (height, width, contract.channels) if contract.layout == "NHWC" else (contract.channels, height, width)
+    expected = (contract.batch, *sides)
     found = tuple(int(one) if isinstance(one, int) else None for one in shape)
     if found != expected:
         raise ValueError(

@@ -98,7 +98,7 @@ def sizes_left_open() -> Iterator[None]:
 
     # How far pixels are apart where corners stay corners: torch asks whether there is one row, of which there is no
     # distance. What it finds is for the shape of the answer alone, which does not depend on it.
-    scale = decompositions._compute_scale
+    scale: Any = decompositions._compute_scale
 
     def compute_scale(before: Any, after: Any, align_corners: bool, factor: float | None = None) -> Any:
         if align_corners:
