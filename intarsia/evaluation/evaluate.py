@@ -192,8 +192,10 @@ def _loss_into(losses: _Losses, task: Task, labels: Sequence[Tensor], batch: Bat
         rest = (left, network[1] - left - valid[1], top, network[0] - top - valid[0])
         return F.pad(within, rest, value=task.ignore_index)
 
-    def observe(logits: Tensor, windows: Sequence[Window], network: Size) -> None:
+    def observe(logits: Tensor, windows: Sequence[Window], network: Size, seen: Size) -> None:
         target = torch.cat([window.cut(shown(window.image, network)) for window in windows])  # (n, height, width)
+        rest = (0, seen[1] - target.shape[2], 0, seen[0] - target.shape[1])
+        target = F.pad(target, rest, value=task.ignore_index)  # where a window was padded
         losses.add(task.validation_loss(logits.float(), target), len(windows))
 
     return observe

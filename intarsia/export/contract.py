@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from intarsia.label_sets import set_count
@@ -147,6 +148,32 @@ class ExportMeta:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"the file's description of itself is damaged ({type(error).__name__}: {error})") from None
         raise ValueError(f"the file was exported by a later Intarsia (format {version}, this one reads {FORMAT})")
+
+
+def check_described(path: Path, contract: Contract, shape: Sequence[Any], names: Collection[str]) -> None:
+    """Raises ValueError if a file takes images of another shape than its description says, or gives something else.
+
+    shape: of its input "image", with numbers where it takes nothing else. names: of its outputs.
+    """
+    height, width = contract.size or (None, None)
+    sides = (height, width, contract.channels) if contract.layout == "NHWC" else (contract.channels, height, width)
+    expected = (contract.batch, *sides)
+    found = tuple(int(one) if isinstance(one, int) else None for one in shape)
+    if found != expected:
+        raise ValueError(
+            f"{path}: its description says images of {contract.layout} {_words(expected)}, but its graph takes "
+            f"{_words(found)}; it belongs to another file or was changed: export the model again"
+        )
+    missing = [name for name in contract.outputs if name not in names]
+    if missing:
+        raise ValueError(
+            f"{path}: its description says that it gives {', '.join(contract.outputs)}, but its graph gives "
+            f"{', '.join(names)}; it belongs to another file or was changed: export the model again"
+        )
+
+
+def _words(shape: Sequence[int | None]) -> str:
+    return f"({', '.join('any' if side is None else str(side) for side in shape)})"
 
 
 _NAMES = tuple(one.name for one in fields(Contract))

@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ LARGER: Size = (640, 800)
 """The same for networks that pool so far that of a small image one cell is left, or cut maps into windows, of which a
 small image has one: torch.export takes a one for one that never changes."""
 
-PROBES: tuple[tuple[int, Size], ...] = ((1, (1, 1)), (1, (160, 97)), (3, (61, 83)))
+PROBES: tuple[tuple[int, Size], ...] = ((1, (1, 1)), (2, (1, 97)), (1, (160, 97)), (3, (61, 83)))
 """Images, how many and of which size, by which graphs for torch are chosen."""
 
 LARGEST_SIDE = 2**15
@@ -72,6 +73,7 @@ def sizes_left_open() -> Iterator[None]:
     memory, and does not write the answer into the graph as a condition: "no image below 513 pixels", where a map was
     pooled 512 times. Conditions of the network itself stay.
     """
+    from torch._decomp import decompositions
     from torch.fx.experimental import _config
     from torch.fx.experimental.sym_node import SymNode
     from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
@@ -94,13 +96,24 @@ def sizes_left_open() -> Iterator[None]:
         }
         return self if bound_sympy(self.expr, ranges).lower >= 1 else largest(self, other)
 
+    # How far pixels are apart where corners stay corners: torch asks whether there is one row, of which there is no
+    # distance. What it finds is for the shape of the answer alone, which does not depend on it.
+    scale: Any = decompositions._compute_scale
+
+    def compute_scale(before: Any, after: Any, align_corners: bool, factor: float | None = None) -> Any:
+        if align_corners:
+            return (before - 1.0) / torch.sym_max(after - 1, 1)
+        return scale(before, after, align_corners, factor)
+
     SymNode.sym_max = sym_max  # type: ignore[method-assign]
+    decompositions._compute_scale = compute_scale
     try:
         with _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # made at run time
             yield
     finally:
         torch._C._select_conv_backend, torch._C._conv_determine_backend_memory_format = kernel, order
         SymNode.sym_max = largest  # type: ignore[method-assign]
+        decompositions._compute_scale = scale
 
 
 def _has_windows(module: Deployable) -> bool:

@@ -50,8 +50,9 @@ from intarsia.tasks.preprocess import Preprocess, least_size
 if TYPE_CHECKING:
     from typing import Unpack  # of Python 3.11
 
-Observe = Callable[[Tensor, Sequence[Window], Size], None]
-"""Told of each pass through the network: logits (n, K, h, w), what of which image they show, the whole input's size."""
+Observe = Callable[[Tensor, Sequence[Window], Size, Size], None]
+"""Told of each pass through the network: logits (n, K, h, w), what of which image they show, the whole input's size,
+and that of what the network saw, which is larger where windows were padded."""
 
 
 _SWITCHING = threading.Lock()
@@ -266,6 +267,7 @@ class Predictor:
         def forward(pixels: Tensor, windows: Sequence[Window]) -> Tensor:
             shown = [metas[window.image] for window in windows]
             conditions = self.task.conditions(shown) if isinstance(self.task, ConditionalTask) else ()
+            pixels = at_least(pixels, self.least_size)  # of windows smaller than that
             with network_errors(shown, pixels.shape[2:]):
                 logits = self.network(pixels, *conditions)
             self._check_channels(logits.shape[1])
@@ -274,7 +276,8 @@ class Predictor:
             if soundness is None:
                 noted.warn()
             if observe is not None:
-                observe(logits, [replace(window, image=members[window.image]) for window in windows], network)
+                of_batch = [replace(window, image=members[window.image]) for window in windows]
+                observe(logits, of_batch, network, (pixels.shape[2], pixels.shape[3]))
             return logits
 
         if spec.mode == "whole":
@@ -299,7 +302,9 @@ class Predictor:
         batch = self.batch_windows or default_batch(spec.crop_size, self.device)
         feed = Feed(inputs.cut, [window for windows in each for window in windows], forward, batch=batch)
         return [
-            SlidingLogits(network, windows, feed, align_corners=spec.align_corners, blend=spec.blend)
+            SlidingLogits(
+                network, windows, feed, align_corners=spec.align_corners, blend=spec.blend, least_size=self.least_size
+            )
             for windows in each
         ]
 

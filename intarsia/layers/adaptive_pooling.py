@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.layers import determinism
-from intarsia.layers.memory_order import in_order
+from intarsia.layers.resizing_matrices import by_matrices
 
 
 def adaptive_avg_pool(x: Tensor, cells: int) -> Tensor:
@@ -29,10 +29,7 @@ def adaptive_avg_pool(x: Tensor, cells: int) -> Tensor:
     rows, columns = (_shares(cells, x.shape[dim], x) for dim in (2, 3))  # (cells, H), (cells, W)
     if not in_graph:
         return rows @ x @ columns.T
-    # The map on the left of both, and in order: torch.export would ask for more than one row before it repeats `rows`
-    # for each map, or leaves one as it lies.
-    across = in_order((x @ columns.T).transpose(2, 3))  # (N, C, cells, H)
-    return (across @ rows.T).transpose(2, 3)
+    return by_matrices(x, rows, columns)
 
 
 class AdaptiveAvgPool(nn.Module):

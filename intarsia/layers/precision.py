@@ -19,6 +19,8 @@ import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from intarsia.layers.memory_order import in_order
+
 
 @torch.fx.wrap
 def full_precision(x: Tensor) -> Tensor:
@@ -45,14 +47,14 @@ def layer_norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
 def sums_over_pixels(weights: Tensor, pixels: Tensor) -> Tensor:
     """Weights (N, K, P) and pixels (N, C, P) -> weighted sums of pixels (N, K, C), in full precision."""
     with without_autocast(pixels):
-        return full_precision(weights) @ full_precision(pixels).transpose(1, 2)
+        return full_precision(weights) @ in_order(full_precision(pixels).transpose(1, 2))
 
 
 @torch.fx.wrap
 def sums_over_channels(weights: Tensor, pixels: Tensor) -> Tensor:
     """Weights (N, C, K) and pixels (N, C, P) -> weighted sums of channels (N, K, P), in full precision."""
     with without_autocast(pixels):
-        return full_precision(weights).transpose(1, 2) @ full_precision(pixels)
+        return in_order(full_precision(weights).transpose(1, 2)) @ full_precision(pixels)
 
 
 @torch.fx.wrap

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from intarsia.contracts import Size
+from intarsia.layers.memory_order import in_order
 
 CUBIC = -0.5
 """The coefficient of the kernel that torch's antialiased resizing has, as Pillow's."""
@@ -25,7 +26,17 @@ def resized_by_corners(x: Tensor, size: Size, corners: int | bool) -> Tensor:
     corners: 0 or 1; may be a number that depends on a size that is not known while a network is followed.
     """
     rows, columns = (_linear(x.shape[dim], size[dim - 2], corners, x) for dim in (2, 3))
-    return rows @ x @ columns.T
+    return by_matrices(x, rows, columns)
+
+
+def by_matrices(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """`rows @ x @ columns.T` of (N, C, H, W), (R, H) and (S, W) -> (N, C, R, S), of maps of one row or column, too.
+
+    The map on the left of both, and in order: torch.export would ask for more than one row before it repeats `rows`
+    for each map, or leaves one as it lies.
+    """
+    across = in_order((x @ columns.T).transpose(2, 3))  # (N, C, S, H)
+    return (across @ rows.T).transpose(2, 3)
 
 
 def _linear(before: int, after: int, corners: int | bool, like: Tensor) -> Tensor:

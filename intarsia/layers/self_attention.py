@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.conv import ConvNormAct
+from intarsia.layers.memory_order import in_order
 from intarsia.layers.norm import Norm
 
 
@@ -34,7 +35,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = N
     scale: 1 / sqrt(D) unless given (Vaswani et al., arXiv:1706.03762).
     """
     # Contiguous and with a dimension for heads, fused kernels exist that never store the (N, P, S) weights.
-    q, k, v = (x.flatten(2).transpose(1, 2).contiguous().unsqueeze(1) for x in (query, key, value))  # (N, 1, P or S, D)
+    tokens = (in_order(x.flatten(2).transpose(1, 2)).contiguous() for x in (query, key, value))
+    q, k, v = (x.unsqueeze(1) for x in tokens)  # (N, 1, P or S, D)
     context = F.scaled_dot_product_attention(q, k, v, scale=scale).squeeze(1)  # (N, P, C)
     out: Tensor = context.transpose(1, 2).unflatten(2, query.shape[2:])
     return out

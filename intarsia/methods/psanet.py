@@ -36,6 +36,7 @@ from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.classifier import channel_dropout, pixel_classifier
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.levels import resize
+from intarsia.layers.memory_order import in_order
 from intarsia.layers.norm import Norm
 from intarsia.layers.resizing_matrices import resized_by_corners
 
@@ -51,7 +52,7 @@ def collected(relative: Tensor, mask_size: Size) -> Tensor:
     A pixel has a mask of `mask_size` places (height, width) around it, the middle one being the pixel itself, or of two
     the first. Places beyond the map are dropped; pixels beyond the mask give 0 (section 3.3, figure 4).
     """
-    return _absolute(relative, mask_size).permute(0, 4, 2, 3, 1).flatten(3).flatten(1, 2)
+    return in_order(_absolute(relative, mask_size).permute(0, 4, 2, 3, 1)).flatten(3).flatten(1, 2)
 
 
 def distributed(relative: Tensor, mask_size: Size) -> Tensor:
@@ -59,7 +60,7 @@ def distributed(relative: Tensor, mask_size: Size) -> Tensor:
 
     As `collected`, with the mask of the pixel that gives.
     """
-    return _absolute(relative, mask_size).permute(0, 3, 1, 4, 2).flatten(3).flatten(1, 2)
+    return in_order(_absolute(relative, mask_size).permute(0, 3, 1, 4, 2)).flatten(3).flatten(1, 2)
 
 
 def _absolute(relative: Tensor, mask_size: Size) -> Tensor:
@@ -82,7 +83,7 @@ def _placed(x: Tensor, middle: int) -> Tensor:
     else:
         left = count - 1 - middle
         x = F.pad(x, (left, 2 * count - left - places))  # a negative pad crops
-    x = x.flatten(-2)  # (..., P * 2 P)
+    x = in_order(x).flatten(-2)  # (..., P * 2 P)
     x = x[..., count - 1 : count - 1 + count * (2 * count - 1)]
     rows: Tensor = x.unflatten(-1, (count, 2 * count - 1))
     return rows[..., :count]
@@ -244,5 +245,5 @@ class PSAHead(nn.Module):
             weights = (collected if collect else distributed)(said, self.mask_size)  # (N, P, P)
         if self.psa_softmax:
             weights = weights.softmax(dim=1)
-        flow: Tensor = (x.flatten(2) @ weights).unflatten(2, x.shape[2:])
+        flow: Tensor = (in_order(x).flatten(2) @ weights).unflatten(2, x.shape[2:])
         return flow / self.normalization_factor

@@ -37,6 +37,7 @@ from intarsia.contracts import FeatureSpec
 from intarsia.layers import latent_encoder
 from intarsia.layers.diffusion_unet import DiffusionUNet
 from intarsia.layers.latent_encoder import LatentEncoder
+from intarsia.layers.memory_order import in_order
 
 UNET = "unet.diffusion_model"
 """Where published weights have the U-Net: in the wrappers of VPD and of latent diffusion."""
@@ -180,7 +181,7 @@ class VPD(nn.Module):
         adapted = words + self.gamma * change
         if self.class_embed_select and class_ids is not None:
             return adapted[:, None]
-        return adapted[None].expand(images.shape[0], -1, -1)
+        return in_order(adapted[None].expand(images.shape[0], -1, -1))
 
 
 def _leave_out_what_is_never_run(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:

@@ -72,15 +72,19 @@ def test_the_mode_of_the_task_is_left_as_it_was(mode: bool) -> None:
     assert task.training is mode
 
 
-@pytest.mark.parametrize(("batch_size", "batch_windows"), [(1, 1), (3, 4)])
-def test_sliding_windows_have_scores_and_a_loss(batch_size: int, batch_windows: int) -> None:
-    """The loss is the mean over windows, each of which is one input with its part of the label."""
+@pytest.mark.parametrize(("batch_size", "batch_windows", "least"), [(1, 1, 1), (3, 4, 1), (2, 4, 12)])
+def test_sliding_windows_have_scores_and_a_loss(batch_size: int, batch_windows: int, least: int) -> None:
+    """The loss is the mean over windows, each of which is one input with its part of the label, where it is image.
+
+    least: side that smaller windows are padded to.
+    """
     task = tiny_task()
     pictures = Pictures(3, size=(14, 20))
     inference = InferenceSpec(mode="slide", crop_size=(8, 9), stride=(6, 6), num_classes=3)
     predictor = Predictor(
         task, inference=inference, classes=CLASSES, palette=PALETTE, batch_windows=batch_windows,  # type: ignore[arg-type]
     )  # fmt: skip
+    predictor.least_size = least
     pipeline = Pipeline(pictures, (), label_size="original")
     report = evaluate(predictor, pipeline, IoUMetric(num_classes=3), batch_size=batch_size, task=task)
 
@@ -94,9 +98,11 @@ def test_sliding_windows_have_scores_and_a_loss(batch_size: int, batch_windows: 
         for top in (0, 6):
             for left in (0, 6, 11):
                 part = sample.image[top : top + 8, left : left + 9].transpose(2, 0, 1).copy()
+                rest = (0, max(least - 9, 0), 0, max(least - 8, 0))
                 with torch.no_grad():
-                    logits = task.model(task.preprocess(torch.from_numpy(part)[None], (), train=False))
-                losses.append(float(task.validation_loss(logits, label[None, top : top + 8, left : left + 9].long())))
+                    logits = task.model(F.pad(task.preprocess(torch.from_numpy(part)[None], (), train=False), rest))
+                target = F.pad(label[None, top : top + 8, left : left + 9].long(), rest, value=task.ignore_index)
+                losses.append(float(task.validation_loss(logits, target)))
     assert report.summary == by_hand.report().summary
     assert report.losses["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
 

@@ -3,11 +3,13 @@ or pool to a few cells: of a small image there is one window, and one cell."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from made import Network, image
 from torch import Tensor
 
@@ -20,6 +22,8 @@ from intarsia.layers.levels import resize
 from intarsia.layers.norm import Norm
 from intarsia.layers.patch_embed import to_map
 from intarsia.layers.spatial_reduction_attention import SpatialReductionAttention
+from intarsia.methods.ocrnet import OCRHead
+from intarsia.methods.psanet import PSAHead
 from intarsia.methods.upernet import UPerHead
 from intarsia.models.encoder_decoder import EncoderDecoder
 
@@ -84,6 +88,46 @@ def test_a_graph_for_torch_takes_maps_of_one_cell(make: Any) -> None:
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
 
 
+def test_a_graph_for_torch_takes_images_of_one_row(make: Any) -> None:
+    """Where corners stay corners there is no distance between the rows of one: torch wrote that no image has one."""
+    made = make()
+    module = Deployable(
+        made.task, replace(made.inference, align_corners=True), Contract("logits", "NHWC", 3), least_size=4
+    ).eval()
+    run = exported(module, for_torch=True).module()
+    for size in [(1, 1), (1, 37), (41, 1), (61, 83)]:
+        pixels = torch.from_numpy(np.stack([image(size, seed=seed) for seed in range(2)]))
+        with torch.no_grad():
+            (expected,), (found,) = module(pixels), run(pixels)
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("psa_type", ["bi-direction", "collect", "distribute"])
+def test_a_graph_for_torch_takes_attention_within_one_cell(psa_type: Any) -> None:
+    torch.manual_seed(3)
+    head = PSAHead(in_channels=4, channels=4, num_classes=3, mask_size=(5, 7), psa_type=psa_type).eval()
+
+    class Padded(torch.nn.Module):
+        """The head of a level of two cells and more, as it is shown."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = head
+
+        def forward(self, x: Tensor) -> Tensor:
+            height, width = (torch.sym_max(side, 2) for side in x.shape[2:])
+            out: Tensor = self.head([F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2]))])
+            return out
+
+    module, shape = Padded(), dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    with sizes_left_open():
+        run = torch.export.export(module, (torch.randn(2, 4, 9, 11),), dynamic_shapes=(shape,)).module()
+    for batch, *size in ((2, 9, 11), (1, 1, 1), (2, 2, 3), (1, 3, 9), (3, 8, 2)):
+        x = torch.randn(batch, 4, *size)
+        torch.testing.assert_close(run(x), module(x), atol=1e-6, rtol=1e-4)
+
+
 @pytest.mark.parametrize("cells", [1, 2, 3])
 def test_means_of_cells_are_the_same_numbers_in_a_graph(cells: int) -> None:
     x = torch.randn(2, 4, 7, 5)
@@ -92,3 +136,30 @@ def test_means_of_cells_are_the_same_numbers_in_a_graph(cells: int) -> None:
     for size in ((7, 5), (4, 9)):
         x = torch.randn(3, 4, *size)
         torch.testing.assert_close(run(x), torch.nn.functional.adaptive_avg_pool2d(x, cells), atol=1e-6, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_graph_for_torch_takes_regions_of_one_pixel() -> None:
+    """OCRNet's pixels were turned for a product, and torch asked whether there is more than one of them."""
+    torch.manual_seed(3)
+
+    class Coarse(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = torch.nn.Conv2d(3, 4, 3, stride=4, padding=1)
+            self.coarse = torch.nn.Conv2d(4, 3, 1)
+            self.head = OCRHead(in_channels=4, channels=4, ocr_channels=4, num_classes=3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for side in x.shape[2:]:
+                torch._check(side >= 1)
+            level = self.first(x)
+            out: Tensor = self.head([level], self.coarse(level))
+            return out
+
+    module, shape = Coarse().eval(), dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    with sizes_left_open():
+        run = torch.export.export(module, (torch.randn(2, 3, 19, 23),), dynamic_shapes=(shape,)).module()
+    for batch, *size in ((1, 1, 1), (2, 1, 9), (1, 9, 2), (3, 41, 17)):
+        x = torch.randn(batch, 3, *size)
+        torch.testing.assert_close(run(x), module(x), atol=1e-5, rtol=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import subprocess
@@ -63,6 +64,26 @@ def test_images_that_are_large_enough_are_left_alone(make_predictor):
     model = Picky()
     make_predictor(model=model).predict(np.zeros((48, 40, 3), np.uint8))
     assert model.seen == [(48, 40)]
+
+
+@pytest.mark.parametrize("mode", ["slide", "slide_flip"])
+def test_windows_smaller_than_the_least_size_are_padded_and_cut_again(make_predictor, mode):
+    """They went into the network as they were, which failed on them."""
+    model = Picky()
+    image = np.random.default_rng(0).integers(0, 256, (56, 72, 3), dtype=np.uint8)
+    predictor = make_predictor(model=model, windows=((24, 48), (16, 24)), mode=mode)
+    found = predictor.predict(image, logits=True).logits
+    assert set(model.seen) == {(40, 48)}
+    pixels = predictor.task.preprocess(torch.from_numpy(image).permute(2, 0, 1)[None], ((56, 72),), train=False)
+    total, count = torch.zeros(3, 56, 72), torch.zeros(56, 72)
+    ways = (False, True) if mode == "slide_flip" else (False,)
+    for top, left, turned in itertools.product((0, 16, 32), (0, 24), ways):
+        window = pixels[:, :, top : top + 24, left : left + 48]
+        shown = nn.functional.pad(window.flip(3) if turned else window, (0, 0, 0, 16))
+        logits = nn.functional.interpolate(model(shown), size=(40, 48), mode="bilinear")[0, :, :24]
+        total[:, top : top + 24, left : left + 48] += logits.flip(2) if turned else logits
+        count[top : top + 24, left : left + 48] += 1
+    torch.testing.assert_close(torch.as_tensor(found), total / count)
 
 
 @pytest.mark.parametrize("settings", [{}, {"windows": ((24, 24), (16, 16))}])

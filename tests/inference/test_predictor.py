@@ -307,7 +307,9 @@ def test_no_image_depends_on_what_else_is_in_its_batch(make_predictor, mode):
     alone = [predictor.predict_batch(collate([sample]))[0] for sample in samples]
     assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
     seen = []
-    predictor.predict_batch(collate(samples), observe=lambda logits, windows, network: seen.append((windows, network)))
+    predictor.predict_batch(
+        collate(samples), observe=lambda logits, windows, network, _: seen.append((windows, network))
+    )
     assert sorted({window.image for windows, _ in seen for window in windows}) == [0, 1, 2, 3]
     networks = {window.image: network for windows, network in seen for window in windows}
     assert networks == {0: (40, 64), 1: (24, 32), 2: (40, 64), 3: (56, 24)}

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import Size
-from intarsia.export.contract import KEY, ExportMeta
+from intarsia.export.contract import KEY, ExportMeta, check_described
 from intarsia.export.quantise import SCOPES
 from intarsia.inference.memory import is_out_of_memory
 from intarsia.io.whole_files import folder_aside, put_in_place, whole_file
@@ -145,6 +145,8 @@ class ONNXRuntime:
 
     def __init__(self, path: Path, session: Any) -> None:
         self.meta = self.metadata(path, session)
+        given = {one.name: one.shape for one in session.get_inputs()}
+        check_described(path, self.meta.contract, given.get("image", ()), [one.name for one in session.get_outputs()])
         self._path, self._session = path, session
 
     @staticmethod

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import Size
-from intarsia.export.contract import KEY, ExportMeta
+from intarsia.export.contract import KEY, ExportMeta, check_described
 from intarsia.inference.memory import is_out_of_memory
 from intarsia.io.whole_files import folder_aside, write_whole
 
@@ -58,6 +58,8 @@ class OpenVINORuntime:
     def __init__(self, path: Path, threads: int | None) -> None:
         model = _read(path)
         self.meta = _meta(path, model)
+        shape = [one.get_length() if one.is_static else None for one in model.input("image").partial_shape]
+        check_described(path, self.meta.contract, shape, [one.any_name for one in model.outputs])
         # Else processors that have it compute in bfloat16, which is not what was exported.
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
         if threads is not None:

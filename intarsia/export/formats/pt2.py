@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from intarsia import consent
 from intarsia.contracts import Size
-from intarsia.export.contract import ExportMeta
+from intarsia.export.contract import ExportMeta, check_described
 from intarsia.io.whole_files import whole_file
 
 if TYPE_CHECKING:
@@ -104,10 +104,15 @@ class PT2Runtime:
                 if is_compiled:
                     self._call: Any = torch._inductor.aoti_load_package(str(path))
                 else:
-                    self._call = torch.export.load(path).module().to(device)
+                    program = torch.export.load(path)
+                    self._call = program.module().to(device)
         except Exception as error:  # what its many parts raise, for archives of others and of other machines, too
             what = "compiled for this machine" if is_compiled else f"that torch {torch.__version__} reads"
             raise ValueError(f"{path} is no archive {what}: {reason_of(error)}") from error
+        if not is_compiled:  # compiled code does not say what it takes
+            (image, *_), contract = program.graph_signature.user_inputs, self.meta.contract
+            shape = next(node for node in program.graph.nodes if node.name == image).meta["val"].shape
+            check_described(path, contract, shape, contract.outputs)
 
     def run(self, image: npt.NDArray[Any], size: Size | None = None) -> dict[str, npt.NDArray[Any]]:
         """See `Runtime`."""
@@ -121,6 +126,11 @@ class PT2Runtime:
                 found = self._call(*given)
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0][:300]
+            if reason.startswith("Guard failed"):
+                raise ValueError(
+                    f"{self._path} takes no images of shape {image.shape}: when the network was followed, torch took "
+                    f"something for granted that is not true of them ({reason}). The file of --to onnx takes them"
+                ) from error
             raise ValueError(f"{self._path}: torch fails on {image.shape}: {reason}") from error
         answers = found if isinstance(found, list | tuple) else [found]
         return {name: one.cpu().numpy() for name, one in zip(self.meta.contract.outputs, answers, strict=True)}

@@ -195,15 +195,23 @@ class SlidingLogits:
     """The mean of overlapping windows, as a logit map at the size of the network's input.
 
     windows: of this map only, in the order in which rows will be asked for; their logits come from `feed`.
+    least_size: windows with a smaller side were padded to it, at the right and bottom of what the network saw.
     """
 
     def __init__(
-        self, size: Size, windows: Sequence[Window], feed: Feed, *, align_corners: bool, blend: Blend = "average"
+        self,
+        size: Size,
+        windows: Sequence[Window],
+        feed: Feed,
+        *,
+        align_corners: bool,
+        blend: Blend = "average",
+        least_size: int = 1,
     ) -> None:
         self.size, self.area = size, size[0] * size[1]
         self._feed, self._align_corners = feed, align_corners
         self._windows = sorted(windows, key=lambda window: (window.top, window.left, window.upturned, window.mirrored))
-        self._first, self._blend = windows[0], blend
+        self._first, self._blend, self._least_size = windows[0], blend, least_size
         self._open: dict[Window, LogitMap] = {}
         self._like: Tensor | None = None
 
@@ -256,8 +264,9 @@ class SlidingLogits:
 
     def _logit_map(self, window: Window) -> LogitMap:
         size = window.height, window.width
-        logit_map = Resized(HeadLogits(self._feed.take(window)), size, align_corners=self._align_corners)
-        return CropFlip(logit_map, size, window.flips) if window.flips else logit_map
+        shown = max(window.height, self._least_size), max(window.width, self._least_size)
+        logit_map = Resized(HeadLogits(self._feed.take(window)), shown, align_corners=self._align_corners)
+        return CropFlip(logit_map, size, window.flips) if window.flips or shown != size else logit_map
 
 
 def ramp(length: int, blend: Blend, *, device: torch.device | None = None) -> Tensor:
