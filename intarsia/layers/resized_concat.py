@@ -54,7 +54,10 @@ def conv_of_resized(
     weight = _side_by_side([each for i, each in enumerate(weights) if i not in kept])
     out = F.conv2d(_side_by_side(large), weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
     channels_last = out.stride(1) == 1 < out.shape[1]
-    parts = [_of_small(maps[i], weights[i], layer, (height, width), align_corners, channels_last) for i in sorted(kept)]
+    parts = [
+        _of_small(maps[i], weights[i], layer, (height, width), align_corners=align_corners, channels_last=channels_last)
+        for i in sorted(kept)
+    ]
     return conv.norm_act(_with_small(out, parts, channels_last))
 
 
@@ -102,7 +105,13 @@ def _kept_small(layer: nn.Conv2d, maps: Sequence[Tensor], small: Sequence[int], 
 
 
 def _of_small(
-    x: Tensor, weight: Tensor, layer: nn.Conv2d, size: tuple[int, int], align_corners: bool, channels_last: bool
+    x: Tensor,
+    weight: Tensor,
+    layer: nn.Conv2d,
+    size: tuple[int, int],
+    *,
+    align_corners: bool = False,
+    channels_last: bool,
 ) -> tuple[Tensor, Tensor]:
     """What each tap gives, resized across, and the matrix (H', T * h) that does the rest.
 
@@ -110,7 +119,7 @@ def _of_small(
     (N, T * h, W' * O).
     """
     (n, channels, height, width), (down, across) = x.shape, layer.kernel_size
-    rows, columns = (_shifted(x, axis, size[axis], layer, align_corners) for axis in (0, 1))
+    rows, columns = (_shifted(x, axis, size[axis], layer, align_corners=align_corners) for axis in (0, 1))
 
     def taps(order: tuple[int, int, int]) -> Tensor:
         """(N, ..., h, w), with O, T and S in this order."""
@@ -125,7 +134,7 @@ def _of_small(
     return of_channels.transpose(2, 3).reshape(-1, down * height, across * width) @ columns.T, rows
 
 
-def _shifted(x: Tensor, axis: int, length: int, layer: nn.Conv2d, align_corners: bool) -> Tensor:
+def _shifted(x: Tensor, axis: int, length: int, layer: nn.Conv2d, *, align_corners: bool = False) -> Tensor:
     """(H', T * h): for each tap, what part each pixel has of the resized one that the tap sees; none of the padding."""
     before, pad, step = x.shape[2 + axis], int(layer.padding[axis]), layer.dilation[axis]
     one_each = torch.eye(before, dtype=x.dtype).view(1, before, before, 1)
