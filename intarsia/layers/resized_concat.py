@@ -30,7 +30,8 @@ MOST_WORK = 0.3
 """Of a small map's multiply-adds, the share from which on the plain way is as fast: a convolution of 3 x 3 makes twice
 as many in a second as the products of matrices here. A map of half the height and width takes 0.35, a quarter 0.1."""
 LEAST_SAVED = 1e8
-"""Multiply-adds, those of about a millisecond: so much the further operations take."""
+"""Multiply-adds of an image, those of about a millisecond: so much the further operations take. How many images there
+are does not count: it would make an image's last bits depend on its company."""
 
 
 def conv_of_resized(
@@ -101,7 +102,7 @@ def _kept_small(layer: nn.Conv2d, maps: Sequence[Tensor], small: Sequence[int], 
         if of_taps + of_resizing <= MOST_WORK * plain:
             kept.add(i)
             saved += plain - of_taps - of_resizing
-    return kept if saved * layer.out_channels * len(maps[0]) >= LEAST_SAVED else set()
+    return kept if saved * layer.out_channels >= LEAST_SAVED else set()
 
 
 def _of_small(
@@ -110,8 +111,8 @@ def _of_small(
     layer: nn.Conv2d,
     size: tuple[int, int],
     *,
-    align_corners: bool = False,
     channels_last: bool,
+    align_corners: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """What each tap gives, resized across, and the matrix (H', T * h) that does the rest.
 
