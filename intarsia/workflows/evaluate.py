@@ -108,6 +108,7 @@ def evaluate_model(request: EvaluationRequest) -> Report | None:
     model = _opened(request, "cpu" if names else request.device)
     for note in model.notes:
         say(f"note: {note}")
+    _check_unseen(model, request)
     if model.spec.inference.answer == "depth":
         _check_depth(request)
     if request.split == "test" and request.data is None and request.metrics is None and model.spec.submission:
@@ -244,6 +245,20 @@ def _score_share(request: EvaluationRequest, link: Link) -> None:
 
 
 # --- What makes sense ---------------------------------------------------------------------------------------------
+
+
+def _check_unseen(model: OpenModel, request: EvaluationRequest) -> None:
+    """Raises ValueError where images that nobody named are validation images of one model, and of others perhaps not.
+
+    Those of a fold are what the networks of all other folds were trained on.
+    """
+    sets = [None if one.spec.val is None else one.spec.val.dataset for one in (model, *model.others)]
+    if request.data is None and request.split != "test" and any(one != sets[0] for one in sets):
+        raise ValueError(
+            f"the {len(sets)} models were validated on different images, so that the others may have been trained on "
+            "those of one: score them together on images that none has seen, with --split test, or others with --data "
+            "DIR; each image by the fold that has not seen it is `together` in the cv.json of a cross-validation"
+        )
 
 
 def _check_depth(request: EvaluationRequest) -> None:
