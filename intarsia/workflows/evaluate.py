@@ -252,13 +252,27 @@ def _check_unseen(model: OpenModel, request: EvaluationRequest) -> None:
 
     Those of a fold are what the networks of all other folds were trained on.
     """
-    sets = [None if one.spec.val is None else one.spec.val.dataset for one in (model, *model.others)]
-    if request.data is None and request.split != "test" and any(one != sets[0] for one in sets):
+    if not model.others or request.data is not None or request.split == "test":
+        return
+    sets = [_validated_on(one) for one in (model, *model.others)]
+    if any(one != sets[0] for one in sets):
         raise ValueError(
             f"the {len(sets)} models were validated on different images, so that the others may have been trained on "
             "those of one: score them together on images that none has seen, with --split test, or others with --data "
             "DIR; each image by the fold that has not seen it is `together` in the cv.json of a cross-validation"
         )
+
+
+def _validated_on(model: OpenModel) -> object:
+    """What tells the validation images of one model from those of another: their files, or else what describes them."""
+    if model.spec.val is None:
+        return None
+    described = model.spec.val.dataset
+    dataset = labelled_images(model, None, "val").dataset
+    if isinstance(dataset, FolderDataset):
+        return [Path(path).resolve() for path in _image_paths(dataset)]
+    file = Path(str(described.args.get("file", "")))
+    return file.read_text(encoding="utf-8") if file.is_file() else described
 
 
 def _check_depth(request: EvaluationRequest) -> None:

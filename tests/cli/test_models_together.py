@@ -202,8 +202,13 @@ def test_options_of_several_models_are_not_for_one(cv: Path, spots: Path, tmp_pa
         intarsia.load(cv / "fold_1", mean="logits", device="cpu")
 
 
-def test_images_that_a_model_was_trained_on_are_not_scored_unasked(cv: Path, capsys) -> None:
-    said = refused(["eval", str(cv), "--workers", "0", *CPU], capsys)
+def test_images_that_a_model_was_trained_on_are_not_scored_unasked(cv: Path, tmp_path: Path, capsys) -> None:
+    other = tmp_path / "other.safetensors"  # of the same validation images
+    shutil.copy(cv / "fold_1" / "weights.safetensors", other)
+    words = ["--workers", "0", "--pictures", "0", "--out", str(tmp_path / "scores"), *CPU]
+    assert main(["eval", f"{cv / 'fold_1'}+{other}", *words]) == 0
+    assert json.loads((tmp_path / "scores" / "eval.json").read_text())["images"] == 3
+    said = refused(["eval", str(cv), *words], capsys)
     assert "the 2 models were validated on different images" in said
     assert "--split test" in said
 
