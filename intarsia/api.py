@@ -6,8 +6,9 @@ Importing this module loads no torch; the functions do.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from intarsia.contracts import Backbone, PathLike, Task
 from intarsia.spec import Component, RunSpec
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from intarsia.data.image_reader import ImageReader
     from intarsia.inference.predictor import Predictor
     from intarsia.weights.about import About
+    from intarsia.weights.file import WeightsMeta
     from intarsia.weights.pretrained.fit import FirstConvolution
 
 RUN_WEIGHTS = "weights.safetensors"
@@ -26,7 +28,7 @@ RUN_WEIGHTS = "weights.safetensors"
 
 
 def load(
-    weights: PathLike,
+    weights: PathLike | Sequence[PathLike],
     *,
     device: torch.device | str | None = None,
     bands: Sequence[int] | None = None,
@@ -35,12 +37,15 @@ def load(
     threshold: float | None = None,
     precision: str = "32",
     compile: bool = False,
+    mean: str | None = None,
 ) -> Predictor:
-    """The model of a weights file, ready to predict.
+    """The model of a weights file, ready to predict; or several models as one, whose mean decides.
 
     weights: a .safetensors file that Intarsia wrote, or the folder of a run; it holds everything that is needed. Or a
     folder as transformers saves it (SegFormer, UPerNet, MaskFormer, Mask2Former). Or the name of a published checkpoint
-    or hf://OWNER/NAME of the Hugging Face Hub, which are fetched once and then kept.
+    or hf://OWNER/NAME of the Hugging Face Hub, which are fetched once and then kept. Several of these, in a list or
+    joined by "+", are models of the same classes, bands, scale, test pipeline and windows that answer together; the
+    folder of `intarsia cv`, or of nnU-Net's results with several folds, stands for its folds.
     device: by default a GPU if there is one. Threads may share the predictor.
     bands: which bands of an image the model takes, counted from 1, where files do not say it.
     scale: what becomes of values that are not those of the training: "MIN,MAX" for those that become the ends of its
@@ -52,34 +57,74 @@ def load(
     where two classes are nearly alike.
     compile: whether the network goes through torch.compile, which takes its time at the first image and is kept for the
     next process.
+    mean: of several models, what is averaged: "probabilities", or "logits", by default of nnU-Net's networks alone.
     A model of depth gives a `DepthPredictor`, whose predictions have `.depth` instead of `.label`.
 
     Raises ValueError if the file is missing, damaged, not one of ours, or does not fit its own description, cannot be
-    fetched, if there is no such device, no such precision or no compiler, and for these two of an exported file.
+    fetched, if there is no such device, no such precision or no compiler, and for these two of an exported file; if
+    several models contradict each other.
     """
+    from intarsia.export.runtime import is_exported
+    from intarsia.inference.threshold import predictor_at
+    from intarsia.terminal import say
+    from intarsia.workflows.locate import local, members_of
+    from intarsia.workflows.thresholds import kept_note
+
+    members, chosen, kept = members_of(weights), _checked_device(device), threshold is None
+    options: dict[str, Any] = {"bands": bands, "scale": scale, "max_pixels": max_pixels}
+    options |= {"precision": precision, "compile": compile}
+    if len(members) > 1:
+        found = [_trained(member, device=chosen, kept=kept, **options) for member in members]
+        return predictor_at(_together(found, mean, kept=kept), threshold)
+    if mean is not None:
+        raise ValueError(f"mean={mean!r} is for several models, and {weights} is one: load([A, B], mean={mean!r})")
+    path = local(members[0])
+    if path is not None and is_exported(path):
+        return _exported(path, threshold, device=chosen.type if device is not None else "cpu", **options)
+    predictor, spec, meta, file = _trained(members[0], device=chosen, kept=kept, **options)
+    if kept and (note := kept_note(spec, meta)):
+        say(f"{file}: {note} (load(..., threshold=) changes it)")
+    return predictor_at(predictor, threshold)
+
+
+def _exported(
+    path: Path, threshold: float | None, *, device: str, precision: str, compile: bool, **images: Any
+) -> Predictor:
+    """The predictor of an exported file. images: of `reader_for`."""
+    from intarsia.colours import distinct_colours
+    from intarsia.export.runtime import check_execution
+    from intarsia.inference.threshold import predictor_at
+    from intarsia.workflows.exported_model import open_exported
+
+    check_execution(path, precision=precision, compile=compile)
+    opened = open_exported(path, device=device)
+    reader = reader_for(opened.spec, opened.meta.image, **images)
+    colours = opened.meta.palette or distinct_colours(len(opened.meta.classes))
+    return predictor_at(
+        predictor_for(opened.spec, opened.task, classes=opened.meta.classes, palette=colours, reader=reader), threshold
+    )
+
+
+class _Trained(NamedTuple):
+    """A predictor with what its file says; spec with the threshold that it keeps, if that is wanted."""
+
+    predictor: Predictor
+    spec: RunSpec
+    meta: WeightsMeta
+    file: Path
+
+
+def _trained(
+    weights: PathLike, *, device: torch.device, kept: bool, precision: str, compile: bool, **images: Any
+) -> _Trained:
+    """One model. kept: by the threshold that its file keeps. images: of `reader_for`."""
     from intarsia.colours import distinct_colours
     from intarsia.config.build import build_task
     from intarsia.config.language.reader import Config
     from intarsia.config.lowering.lower import lower
-    from intarsia.export.runtime import check_execution, is_exported
-    from intarsia.inference.threshold import predictor_at
-    from intarsia.terminal import say
     from intarsia.weights.file import apply_state
-    from intarsia.workflows.exported_model import open_exported
-    from intarsia.workflows.locate import local
-    from intarsia.workflows.thresholds import as_kept, kept_note
+    from intarsia.workflows.thresholds import as_kept
 
-    chosen = _checked_device(device)
-    path = local(weights)
-    if path is not None and is_exported(path):
-        check_execution(path, precision=precision, compile=compile)
-        opened = open_exported(path, device=chosen.type if device is not None else "cpu")
-        reader = reader_for(opened.spec, opened.meta.image, bands=bands, scale=scale, max_pixels=max_pixels)
-        colours = opened.meta.palette or distinct_colours(len(opened.meta.classes))
-        return predictor_at(
-            predictor_for(opened.spec, opened.task, classes=opened.meta.classes, palette=colours, reader=reader),
-            threshold,
-        )
     found, optional = _opened(weights)
     path, meta = found.path, found.meta
     spec = lower(Config.from_values(meta.config, file=str(path))) if meta.config else None
@@ -91,22 +136,45 @@ def load(
             f"{path} does not say its {' and '.join(missing)}: it holds tensors to start a training from, not a model "
             "to predict with. Train with `intarsia train RECIPE --weights FILE`, and predict with what that leaves"
         )
-    if threshold is None:
+    if kept:
         spec = as_kept(spec, meta)
-        if note := kept_note(spec, meta):
-            say(f"{path}: {note} (load(..., threshold=) changes it)")
     task = build_task(spec)
     apply_state(task.get_submodule("model"), found.state()[0], optional=optional)
     palette = meta.palette or distinct_colours(len(meta.classes))
-    reader = reader_for(spec, meta.image, bands=bands, scale=scale, max_pixels=max_pixels)
     predictor = predictor_for(
-        spec, task, classes=meta.classes, palette=palette, device=chosen, reader=reader,
-        precision=precision, compile=compile,
+        spec, task, classes=meta.classes, palette=palette, device=device,
+        reader=reader_for(spec, meta.image, **images), precision=precision, compile=compile,
     )  # fmt: skip
-    return predictor_at(predictor, threshold)
+    return _Trained(predictor, spec, meta, path)
 
 
-def predict(weights: PathLike, image: Any, *, device: torch.device | str | None = None) -> Any:
+def _together(found: Sequence[_Trained], mean: str | None, *, kept: bool) -> Predictor:
+    """Several models as one. kept: by the thresholds that their files keep.
+
+    Raises ValueError if they contradict each other.
+    """
+    from intarsia.inference.ensemble import Member, check_members, mean_inference, mean_of, mean_reader
+    from intarsia.terminal import say
+    from intarsia.workflows.thresholds import kept_by_all, kept_note
+
+    members = [
+        Member.of(
+            str(one.file), one.spec, one.predictor.task.model, one.predictor.reader,
+            classes=one.meta.classes, palette=one.meta.palette, regions=one.meta.regions,
+        )
+        for one in found
+    ]  # fmt: skip
+    check_members(members)
+    averaged = mean_of(members, mean)
+    spec = replace(found[0].spec, inference=mean_inference([one.spec.inference for one in found], averaged))
+    if kept and (note := kept_note(spec, kept_by_all([one.meta for one in found], spec.inference))):
+        say(f"{len(found)} models: {note} (load(..., threshold=) changes it)")
+    joined = found[0].predictor.together([one.predictor for one in found[1:]], averaged)
+    joined.inference, joined.reader = spec.inference, mean_reader(members)
+    return joined
+
+
+def predict(weights: PathLike | Sequence[PathLike], image: Any, *, device: torch.device | str | None = None) -> Any:
     """Load a model and predict once: `load(weights, device=device).predict(image)`. For more, keep the loaded model."""
     return load(weights, device=device).predict(image)
 

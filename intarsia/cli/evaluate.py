@@ -24,6 +24,8 @@ EXAMPLES = """
 
 [bold]A published one, by name[/]:          intarsia eval fast_scnn_8xb4-160k_cityscapes-512x1024 --data DIR
 
+[bold]Several models, their mean[/]:        intarsia eval runs/a+runs/b --data DIR --split test
+
 [bold]Label maps in files, without a model[/]:  intarsia eval --predictions labels --data DIR
 
 [bold]What is meant for a server[/]:          intarsia eval --predictions out --format cityscapes --data DIR
@@ -35,7 +37,7 @@ EXAMPLES = """
 def evaluate(
     weights: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(metavar="WEIGHTS|RUN|NAME", help=options.TRAINED_MODEL, show_default=False),
+        typer.Argument(metavar="WEIGHTS|RUN|NAME", help=options.TRAINED_MODELS, show_default=False),
     ] = None,
     predictions: Annotated[
         Optional[Path],  # noqa: UP045
@@ -115,6 +117,7 @@ def evaluate(
     bands: options.Bands = None,
     scale: options.Scale = None,
     threshold: options.Threshold = None,
+    mean: options.MeanOf = None,
     choose_threshold: Annotated[
         bool,
         typer.Option(
@@ -197,6 +200,7 @@ def evaluate(
         devices=devices,
         precision=precision,
         compile=compiled,
+        mean=mean,
     )
     evaluate_model(request)
 

@@ -172,6 +172,16 @@ Deterministic = Annotated[
     ),
 ]
 TRAINED_MODEL = "A weights file, the folder of a run, a published checkpoint by name, or hf://OWNER/NAME; fetched once."
+TRAINED_MODELS = f"{TRAINED_MODEL} Or several that answer together: joined by +, or the folder of `intarsia cv`."
+MeanOf = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--mean",
+        metavar="probabilities|logits",
+        help="What several models have a mean of; by default probabilities, of nnU-Net's networks logits.",
+        rich_help_panel=_INFERENCE,
+    ),
+]
 Weights = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(

@@ -28,6 +28,8 @@ EXAMPLES = """
 
 [bold]In an object store[/]:          intarsia predict runs/first s3://bucket/photos/ -o s3://bucket/labels/
 
+[bold]Several models, their mean[/]:  intarsia predict runs/a+runs/b photos -o labels
+
 [bold]In a pipe[/]:                   cat photo.jpg | intarsia predict runs/first - -o - > label.png
 
 Label maps are NAME.png, with class indices as values. The other kinds are NAME_color.png, NAME_overlay.jpg,
@@ -41,7 +43,7 @@ _OUTPUTS, _OVERLAYS, _VIDEOS = "What is written", "Overlays", "Videos"
 
 
 def predict(
-    weights: Annotated[str, typer.Argument(metavar="WEIGHTS|RUN|NAME", help=options.TRAINED_MODEL)],
+    weights: Annotated[str, typer.Argument(metavar="WEIGHTS|RUN|NAME", help=options.TRAINED_MODELS)],
     inputs: Annotated[
         list[str],
         typer.Argument(
@@ -165,6 +167,7 @@ def predict(
     ] = None,
     augment: options.Augment = None,
     threshold: options.Threshold = None,
+    mean: options.MeanOf = None,
     window: options.Window = None,
     overlap: options.Overlap = None,
     bands: options.Bands = None,
@@ -202,7 +205,7 @@ def predict(
         geotiff=geotiff, opacity=opacity, contours=contours, legend=legend, every=every, start=start, stop=stop,
         rate=rate, slide=slide, blend=blend, augment=augment, threshold=threshold, bands=bands, scale=scale,
         max_pixels=max_pixels, beside=tuple(beside or ()), raster=raster, font=font, device=device,
-        devices=devices, part=part, precision=precision, compile=compiled,
+        devices=devices, part=part, precision=precision, compile=compiled, mean=mean,
     )  # fmt: skip
     if not predict_inputs(request):
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +27,7 @@ from intarsia.inference.inputs.finding import FoundImages, ImageFile, Pages, mea
 from intarsia.inference.inputs.images import ImageStream, warn_of_pages
 from intarsia.inference.inputs.remote import on_disk, shown
 from intarsia.inference.logits.lazy import HeadLogits, LogitMap, Resized
+from intarsia.inference.logits.mean import MeanOf, ModelMean
 from intarsia.inference.logits.postprocess import (
     FieldAllocator,
     Geometry,
@@ -126,7 +128,19 @@ class Predictor:
         self.network = Execution(task, self.device, precision=precision, compile=compile)
         self.least_size = least_size(task.model)
         self._memory = MemoryCheck(task, self.device, least_size=self.least_size)
+        self.others: tuple[Predictor, ...] = ()
+        self.mean: MeanOf = "probabilities"
         one_thread_after_fork()
+
+    def together(self, others: Sequence[Predictor], mean: MeanOf) -> Predictor:
+        """This model with others of the same classes as one: their mean decides, by this one's threshold.
+
+        mean: of what. Each sees the image through its own network and preprocessing; bands, values, test pipeline,
+        windows and views are this one's, which `ensemble.check_members` compares. No pass is told to who observes.
+        """
+        joined = copy.copy(self)
+        joined.others, joined.mean = tuple(others), mean
+        return joined
 
     @property
     def shown_values(self) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
@@ -184,6 +198,8 @@ class Predictor:
 
     def decided(self, views: Sequence[LogitMap], wanted: RequestedFields, budget: int | None = None) -> Postprocessed:
         """What `logit_maps` of one image say: its label map, and what else is wanted. budget: see `postprocess`."""
+        if wanted.logits:
+            self.check_fields(wanted)
         if self.inference.answer == "depth":
             if not wanted.nothing:
                 raise ValueError("a model of depth has no probabilities, confidence, entropy or logits")
@@ -194,7 +210,21 @@ class Predictor:
     def _views(
         self, batch: Batch, observe: Observe | None = None, soundness: Soundness | None = None
     ) -> Iterator[list[LogitMap]]:
-        """For each image its maps at the original size: one, or as many as it has augmented views."""
+        """For each image its maps at the original size, of all models: one, or several whose mean counts."""
+        if not self.others:
+            yield from self._own_views(batch, observe, soundness)
+            return
+        members = (self, *self.others)
+        means = [ModelMean(len(members), self.mean, sets=self.multi_label) for _ in batch.metas]
+        for member in members:
+            for mean, views in zip(means, member._own_views(batch, None, soundness), strict=True):
+                mean.add(views)
+        yield from (mean.maps() for mean in means)
+
+    def _own_views(
+        self, batch: Batch, observe: Observe | None, soundness: Soundness | None
+    ) -> Iterator[list[LogitMap]]:
+        """For each image the maps of this model: one, or as many as it has augmented views."""
         one_thread_after_fork()
         with _SWITCHING:
             if self.task.training:
@@ -376,6 +406,11 @@ class Predictor:
 
     def check_fields(self, wanted: RequestedFields) -> None:
         """Raises ValueError for what no image will have; an exported file may say labels alone."""
+        if wanted.logits and self.others and self.mean != "logits":
+            raise ValueError(
+                f"logits of {1 + len(self.others)} models: the mean is one of their probabilities, and has none; ask "
+                "for probabilities, or for the mean of their logits"
+            )
 
     def _one_or_many(
         self,

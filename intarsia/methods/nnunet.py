@@ -248,6 +248,9 @@ class NNUNetHead(nn.Module):
     Raises ValueError for fewer than two levels, or lists of other lengths.
     """
 
+    averaged_as_logits = True
+    """Of several folds nnU-Net averages the logits, as it does of windows and mirror images."""
+
     def __init__(
         self,
         *,

@@ -33,7 +33,7 @@ from intarsia.workflows.predict_devices import quietly
 from intarsia.workflows.score_label_maps import show
 from intarsia.workflows.scores import with_scores, within
 from intarsia.workflows.thresholds import choose, choose_each, keep, keeps_threshold, kept_note
-from intarsia.workflows.trained_model import OpenModel, labelled_images, open_model
+from intarsia.workflows.trained_model import OpenModel, labelled_images, open_models
 from intarsia.workflows.views import with_views
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 class EvaluationRequest:
     """What an evaluation is asked for.
 
-    weights: a file of any origin, a run's folder, or a published name. config: of the model, where those do not say it.
+    weights: a file of any origin, a run's folder, or a published name; or several models, see `locate.members_of`, and
+    mean: what of theirs is averaged. config: of the model, where those do not say it.
     data: other labelled images than the config's; split: of them, train, val or test. out: folder for the scores, by
     default beside the weights, or NAME_eval for a published name. pictures: how many of the worst images are painted.
     report: folder for report.html. confusion: files for the confusion matrix, see `save_confusion`.
@@ -88,6 +89,7 @@ class EvaluationRequest:
     key: str | None = None
     prefix: str | None = None
     devices: str | None = None
+    mean: str | None = None
 
 
 def evaluate_model(request: EvaluationRequest) -> Report | None:
@@ -106,6 +108,7 @@ def evaluate_model(request: EvaluationRequest) -> Report | None:
     model = _opened(request, "cpu" if names else request.device)
     for note in model.notes:
         say(f"note: {note}")
+    _check_unseen(model, request)
     if model.spec.inference.answer == "depth":
         _check_depth(request)
     if request.split == "test" and request.data is None and request.metrics is None and model.spec.submission:
@@ -126,9 +129,7 @@ def evaluate_model(request: EvaluationRequest) -> Report | None:
         predictor = predictor_at(predictor, report.threshold, tuple(report.thresholds.values()))
         _keep(model, report, as_trained=usual and request.split == "val")
     show(report, metric, pipeline, *predictor.shown_values, folder=folder, split=request.split)
-    save_confusion(
-        request.confusion, metric.metric, title=f"{model.file.parent.name or model.file.name}, {request.split}"
-    )
+    save_confusion(request.confusion, metric.metric, title=f"{model.title}, {request.split}")
     if request.report is not None and gallery is not None:
         origin = "the config of the run" if request.data is None else str(request.data)
         facts = {"split": request.split, "from": origin}
@@ -138,8 +139,9 @@ def evaluate_model(request: EvaluationRequest) -> Report | None:
 
 
 def _opened(request: EvaluationRequest, device: str) -> OpenModel:
-    model = open_model(
-        request.weights, config=request.config, device=device, precision=request.precision, compile=request.compile,
+    model = open_models(
+        request.weights, mean=request.mean, windows_given=request.slide is not None,
+        config=request.config, device=device, precision=request.precision, compile=request.compile,
         bands=parse_bands(request.bands) if request.bands else None, scale=request.scale,
         key=request.key, prefix=request.prefix,
     )  # fmt: skip
@@ -185,7 +187,7 @@ class _Scoring:
                 predictor, self.pipeline, self.metric,
                 batch_size=request.batch, workers=_workers(request, self.pipeline), progress=count, runtime=link,
                 on_prediction=None if self.gallery is None else self.gallery.named,
-                task=None if is_exported(self.model.task) else self.model.task,
+                task=None if is_exported(self.model.task) or self.model.others else self.model.task,
             )  # fmt: skip
 
 
@@ -243,6 +245,34 @@ def _score_share(request: EvaluationRequest, link: Link) -> None:
 
 
 # --- What makes sense ---------------------------------------------------------------------------------------------
+
+
+def _check_unseen(model: OpenModel, request: EvaluationRequest) -> None:
+    """Raises ValueError where images that nobody named are validation images of one model, and of others perhaps not.
+
+    Those of a fold are what the networks of all other folds were trained on.
+    """
+    if not model.others or request.data is not None or request.split == "test":
+        return
+    sets = [_validated_on(one) for one in (model, *model.others)]
+    if any(one != sets[0] for one in sets):
+        raise ValueError(
+            f"the {len(sets)} models were validated on different images, so that the others may have been trained on "
+            "those of one: score them together on images that none has seen, with --split test, or others with --data "
+            "DIR; each image by the fold that has not seen it is `together` in the cv.json of a cross-validation"
+        )
+
+
+def _validated_on(model: OpenModel) -> object:
+    """What tells the validation images of one model from those of another: their files, or else what describes them."""
+    if model.spec.val is None:
+        return None
+    described = model.spec.val.dataset
+    dataset = labelled_images(model, None, "val").dataset
+    if isinstance(dataset, FolderDataset):
+        return [Path(path).resolve() for path in _image_paths(dataset)]
+    file = Path(str(described.args.get("file", "")))
+    return file.read_text(encoding="utf-8") if file.is_file() else described
 
 
 def _check_depth(request: EvaluationRequest) -> None:
@@ -321,6 +351,10 @@ def _keep(model: OpenModel, report: Report, *, as_trained: bool) -> None:
     """Write the threshold of a report into the weights file, if that has a place for it."""
     chosen = report.threshold if report.threshold is not None else tuple(report.thresholds.values())
     each = "" if isinstance(chosen, float) else " of each class"
+    if model.others:
+        value = f"; give it to predict with --threshold {chosen:.10g}" if isinstance(chosen, float) else ""
+        say(f"{model.title} have no file that could keep the threshold{each}{value}")
+        return
     if local(model.file) is not None and keeps_threshold(model.file) and not model.recipe:
         keep(model.file, chosen, report if as_trained else None)
         say(f"{model.file} keeps the threshold{each}: predict, eval and intarsia.load use it from now on")
@@ -348,7 +382,7 @@ def write_submission(model: OpenModel, request: EvaluationRequest) -> None:
             inputs=tuple(_image_paths(dataset)), out=f"{folder}/", save="label", file_format=submission.format,
             slide=request.slide, blend=request.blend, augment=request.augment, threshold=request.threshold,
             device=request.device, devices=request.devices, geotiff=False, precision=request.precision,
-            compile=request.compile,
+            compile=request.compile, mean=request.mean,
         )
     )  # fmt: skip
     if not whole:
@@ -362,9 +396,16 @@ def write_submission(model: OpenModel, request: EvaluationRequest) -> None:
 
 def _submission_folder(model: OpenModel, request: EvaluationRequest) -> Path:
     """Beside the weights, unless they were fetched: the cache is no place for results."""
+    if model.others:
+        return _folder_of_all(request) / "submission"
     if local(request.weights) is None:
         return Path(f"{model.recipe or Path(request.weights).name}_submission")
     return model.file.parent / "submission"
+
+
+def _folder_of_all(request: EvaluationRequest) -> Path:
+    """Where results of several models lie: in the folder that holds these, or else here."""
+    return local(request.weights) or Path()
 
 
 def _image_paths(dataset: Dataset) -> list[str]:
@@ -377,6 +418,8 @@ def _image_paths(dataset: Dataset) -> list[str]:
 def _default_folder(model: OpenModel, request: EvaluationRequest, *, usual: bool) -> Path:
     """Beside the weights; scores of other data, or found in another way, do not overwrite those of the run."""
     as_trained = usual and request.split == "val"
+    if model.others:
+        return _folder_of_all(request) / ("together_eval" if as_trained else f"together_eval_{request.split}")
     if local(request.weights) is None:  # fetched: the file is in the cache, which is no place for scores
         name = model.recipe or Path(request.weights).name
         return Path(f"{name}_eval" if as_trained else f"{name}_eval_{request.split}")

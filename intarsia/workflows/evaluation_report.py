@@ -20,7 +20,6 @@ from intarsia.config.build import build_metric, first_metric_of, metric_of
 from intarsia.contracts import IGNORE_INDEX, Metric, NumberedMetric, Report, SampleMeta
 from intarsia.engine.training import environment
 from intarsia.inference.precision import AUTOCAST
-from intarsia.io.digest import file_hash
 from intarsia.label_sets import pictured
 from intarsia.metrics.confusion import confusion_matrix
 from intarsia.metrics.iou import FAMILIES, IoUMetric, class_scores
@@ -274,7 +273,7 @@ def report_content(
         summary, interval, bins = {**report.summary, **report.losses}, None, None
         facts = {"Each class by itself": _each_class(report), **facts}
     return ReportContent(
-        title=f"Evaluation of {model.file.parent.name or model.file.name}",
+        title=f"Evaluation of {model.title}",
         subtitle=f"{report.images:,} images of {data['split']}, {len(details.classes)} classes",
         classes=details.classes,
         palette=predictor.shown_values[1],
@@ -308,11 +307,13 @@ def _each_class(report: Report) -> dict[str, str]:
 def _facts(
     model: OpenModel, predictor: Predictor, report: Report, pixels: int, data: Mapping[str, str]
 ) -> dict[str, dict[str, str]]:
-    parameters = sum(parameter.numel() for parameter in model.task.parameters())
+    tasks = [one.task for one in (model, *model.others)]
+    parameters = sum(parameter.numel() for task in tasks for parameter in task.parameters())
     found = {
         "Weights": {
-            "file": str(model.file),
-            "SHA-256": file_hash(model.file),
+            "file": ", ".join(map(str, model.files)),
+            "SHA-256": ", ".join(digest for _, digest in model.digests),
+            **({"together": f"the mean of the {model.mean} of {len(model.files)} models"} if model.others else {}),
             "parameters": f"{parameters:,}",
             "network": _network(model.spec.model),
             **({"trained for": f"{model.meta.step:,} steps"} if model.meta.step is not None else {}),
@@ -321,7 +322,7 @@ def _facts(
         "Data": {**data, "images": f"{report.images:,}", "labelled pixels": f"{pixels:,}"},
         "Inference": _inference(model, predictor),
     }
-    run = _run(model.file.parent / "run.json")
+    run = {} if model.others else _run(model.file.parent / "run.json")
     if run:
         found["Training"] = run
     system = environment.hardware()

@@ -25,6 +25,7 @@ from intarsia.io.stores import public, scheme_of
 from intarsia.label_sets import Regions
 from intarsia.terminal import say
 from intarsia.visual.fonts import use_font
+from intarsia.workflows.locate import members_of
 from intarsia.workflows.predict_depth import USUAL, DepthRequest, asks_for_depths, predict_depth
 from intarsia.workflows.predict_devices import Devices
 from intarsia.workflows.predict_dicom_seg import DICOM_SEG, check_dicom, without_dicom_seg, write_segmentations
@@ -36,7 +37,7 @@ from intarsia.workflows.predict_volumes import VolumeJob, predict_volumes, volum
 from intarsia.workflows.raster_job import AT_ONCE, RasterJob, RasterOptions
 from intarsia.workflows.several_inputs import by_subfolders, given_inputs, with_inputs
 from intarsia.workflows.thresholds import kept_note
-from intarsia.workflows.trained_model import open_model
+from intarsia.workflows.trained_model import open_models
 from intarsia.workflows.views import with_views
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ DEFAULT_RATE = 25.0
 class PredictRequest:
     """What a prediction is asked for. Of a model of depth `DepthRequest` is what is left of it.
 
-    weights: a file of any origin, a run's folder, or a published name. config: of the model, where those do not say it.
+    weights: a file of any origin, a run's folder, or a published name; or several models, see `locate.members_of`, and
+    mean: what of theirs is averaged. config: of the model, where those do not say it.
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
     inputs: files, folders, patterns, lists (@FILE), "-" for standard input, one video, one camera, or one raster.
     out: a folder, a file whose suffix says what it holds, or "-". save: kinds with commas; None for the usual.
@@ -102,6 +104,7 @@ class PredictRequest:
     part: str | None = None
     precision: str = "32"
     compile: bool = False
+    mean: str | None = None
 
 
 def predict(request: PredictRequest) -> bool:
@@ -116,7 +119,7 @@ def predict(request: PredictRequest) -> bool:
     part = None if request.part is None else Part.parse(request.part)
     if request.font is not None:
         use_font(request.font)
-    inputs, others = by_subfolders(request.inputs, given_inputs(request.beside), request.weights)
+    inputs, others = by_subfolders(request.inputs, given_inputs(request.beside), members_of(request.weights)[0])
     as_rasters = request.geotiff and request.file_format == "indices" and request.areas is None and not others
     with sort_inputs(inputs, request.out, pages=_pages(request), as_rasters=as_rasters) as given:
         of_depths = asks_for_depths(request.save, request.file_format)
@@ -161,8 +164,9 @@ def predict(request: PredictRequest) -> bool:
 
 def _opened(request: PredictRequest, device: str, *, inside: bool) -> OpenModel:
     """The model with its windows and views. inside: --blend is of the windows inside an image, and not of a raster."""
-    model = open_model(
-        request.weights, config=request.config, device=device, scale=request.scale,
+    model = open_models(
+        request.weights, mean=request.mean, windows_given=request.slide is not None,
+        config=request.config, device=device, scale=request.scale,
         bands=parse_bands(request.bands) if request.bands else None, max_pixels=request.max_pixels,
         key=request.key, prefix=request.prefix, precision=request.precision, compile=request.compile,
     )  # fmt: skip

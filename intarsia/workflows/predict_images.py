@@ -23,7 +23,6 @@ from intarsia.inference.outputs.manifest import MANIFEST, Manifest, ResultFinder
 from intarsia.inference.outputs.parts import Part, files_of_parts
 from intarsia.inference.outputs.tables import ImageTable
 from intarsia.inference.outputs.writer import Outputs
-from intarsia.io.digest import file_hash
 from intarsia.io.folders import walk_files
 from intarsia.io.stores import public
 from intarsia.io.whole_files import sweep
@@ -292,8 +291,10 @@ def manifest_with(model: OpenModel, predictor: Predictor, options: Mapping[str, 
         "inference": ", ".join(f"{name} {value}" for name, value in views.items()),
         "augment": str(predictor.augmented),
         "precision": model.precision,
+        **({"mean": model.mean} if model.others else {}),
     }
-    return Manifest({"weights": model.file.name, "sha256": file_hash(model.file)}, {**look, **options})
+    names, hashes = (" + ".join(found) for found in zip(*model.digests, strict=True))
+    return Manifest({"weights": names, "sha256": hashes}, {**look, **options})
 
 
 # --- What label files hold ----------------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from intarsia.inference.outputs.ground import Ground
 from intarsia.inference.outputs.polygons import Labels, areas, polygons, polygons_of_sets, write_areas
 from intarsia.inference.raster.files import LAYERS
 from intarsia.inference.raster.predict import RasterResult, RasterSettings, Together, predict_scene
-from intarsia.io.digest import file_hash
 from intarsia.terminal import say, warn
 
 if TYPE_CHECKING:
@@ -135,8 +134,8 @@ def predict_into(
     check_input(location, out)
     predictor, options = job.predictor, job.options
     described = {
-        "weights": f"{job.model.file.name} {file_hash(job.model.file)[:16]}",
-        "model": hashlib.sha256(repr((job.model.spec, predictor.augmented)).encode()).hexdigest()[:16],
+        "weights": " + ".join(f"{name} {digest[:16]}" for name, digest in job.model.digests),
+        "model": hashlib.sha256(repr((*job.model.described, predictor.augmented)).encode()).hexdigest()[:16],
     }
     failed: list[str] = []
     with Scene(location, predictor.reader, nodata=options.nodata, alpha=cast("Alpha", options.alpha)) as scene:

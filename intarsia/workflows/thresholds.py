@@ -14,7 +14,7 @@ from intarsia.io.whole_files import whole_file
 from intarsia.metrics.best_threshold import BestThresholdMetric
 from intarsia.metrics.iou import IoUMetric
 from intarsia.metrics.multi_label import BestThresholdsMetric, MultiLabelMetric
-from intarsia.spec import RunSpec
+from intarsia.spec import InferenceSpec, RunSpec
 from intarsia.weights.file import KEY, SUFFIX, WeightsMeta, read_meta, write_described
 from intarsia.weights.tensor_file import read_header
 
@@ -35,6 +35,16 @@ def as_kept(spec: RunSpec, meta: WeightsMeta) -> RunSpec:
     if meta.threshold is None or not tells_two_apart(spec.inference):
         return spec
     return replace(spec, inference=at_threshold(spec.inference, meta.threshold))
+
+
+def kept_by_all(metas: Sequence[WeightsMeta], inference: InferenceSpec) -> WeightsMeta:
+    """What the first of several models says, with the thresholds of all, which `inference` has, where one keeps any."""
+    meta = metas[0]
+    if any(one.thresholds for one in metas):
+        meta = replace(meta, thresholds=inference.thresholds or ())
+    if any(one.threshold is not None for one in metas):
+        meta = replace(meta, threshold=inference.foreground_above)
+    return meta
 
 
 def kept_note(spec: RunSpec, meta: WeightsMeta) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 
@@ -20,23 +20,43 @@ from intarsia.data.description.read import read_description
 from intarsia.data.description.splits import ShareSplit
 from intarsia.data.image_reader import ImageReader
 from intarsia.export.runtime import check_execution, is_exported
+from intarsia.export.task import is_exported as task_is_exported
+from intarsia.inference.ensemble import Member, check_members, mean_inference, mean_of, mean_reader
+from intarsia.inference.logits.mean import MeanOf
 from intarsia.inference.precision import AUTOCAST
+from intarsia.io.digest import file_hash
 from intarsia.label_sets import Regions
 from intarsia.spec import Component, RunSpec
 from intarsia.weights.base import WHOLE
 from intarsia.weights.file import AUXILIARY, LoadReport, WeightsMeta, apply_state
 from intarsia.workflows.assemble import checked, evaluation_pipeline
 from intarsia.workflows.exported_model import OpenExported, open_exported
-from intarsia.workflows.locate import local, locate
+from intarsia.workflows.locate import CROSS_VALIDATION, local, locate, members_of
 from intarsia.workflows.names import config_of, find_weights, inspect_data
-from intarsia.workflows.thresholds import as_kept
+from intarsia.workflows.thresholds import as_kept, kept_by_all
 
 if TYPE_CHECKING:
+    from typing import Required, Unpack  # of Python 3.11
+
     from intarsia.data.pipeline import Pipeline
     from intarsia.inference.predictor import Predictor
 
 PRECISIONS = (*AUTOCAST, "64")
 """Of `--precision`: half ones are how a network computes, "64" is what its weights are in."""
+
+
+class OpenOptions(TypedDict, total=False):
+    """Of `open_model`, besides the weights."""
+
+    config: Required[str | None]
+    device: Required[str]
+    precision: str
+    compile: bool
+    key: str | None
+    prefix: str | None
+    bands: Sequence[int] | None
+    scale: str | None
+    max_pixels: int | None
 
 
 @dataclass(frozen=True)
@@ -46,8 +66,8 @@ class OpenModel:
     config: what it was built from. spec: the run, with the threshold that its file keeps. meta: what that says of its
     classes and labels; empty where it says nothing. reader: of images as it expects them. report: what became of every
     tensor. notes: what the user should know about names and parts. recipe: the name of the published checkpoint that it
-    is, or "". precision: of `PRECISIONS`. compile: whether
-    the network goes through torch.compile.
+    is, or "". precision: of `PRECISIONS`. compile: whether the network goes through torch.compile. others: models that
+    answer together with it, as `spec` says of windows, views and threshold. mean: what of all of them is averaged.
     """
 
     file: Path
@@ -62,6 +82,31 @@ class OpenModel:
     recipe: str = ""
     precision: str = "32"
     compile: bool = False
+    others: tuple[OpenModel, ...] = ()
+    mean: MeanOf = "probabilities"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The weights of all models."""
+        return (self.file, *(one.file for one in self.others))
+
+    @property
+    def digests(self) -> list[tuple[str, str]]:
+        """The name and the hash of the weights of each model."""
+        return [(file.name, file_hash(file)) for file in self.files]
+
+    @property
+    def described(self) -> tuple[object, ...]:
+        """What all that is predicted follows from, besides weights and views."""
+        others = ([one.spec for one in self.others], self.mean) if self.others else ()
+        return (self.spec, *others)
+
+    @property
+    def title(self) -> str:
+        """What to call it in a heading."""
+        if self.others:
+            return f"{len(self.files)} models together"
+        return self.file.parent.name or self.file.name
 
     def predictor(
         self,
@@ -78,12 +123,18 @@ class OpenModel:
         outputs = max(self.spec.inference.num_classes, 1)
         names = tuple(classes or self.meta.classes) or tuple(f"class {index}" for index in range(outputs))
         colours = palette or (self.meta.palette if names == self.meta.classes else ()) or distinct_colours(len(names))
-        return predictor_for(
+        found = predictor_for(
             self.spec, self.task,
             classes=names, palette=colours, device=self.device, augment=augment, reader=self.reader,
             precision=self.precision if computes and self.precision in AUTOCAST else "32",
             compile=self.compile and computes,
         )  # fmt: skip
+        if not self.others:
+            return found
+        alike = [dataclasses.replace(one, spec=_seeing_alike(one.spec, self.spec)) for one in self.others]
+        return found.together(
+            [one.predictor(names, colours, augment=augment, computes=computes) for one in alike], self.mean
+        )
 
 
 def open_model(
@@ -112,6 +163,12 @@ def open_model(
 
     Raises ValueError if there are no weights, if nothing says which model they belong to, or if they do not fit it.
     """
+    several = members_of(weights)
+    if len(several) > 1 and (local(weights) is None or (Path(weights) / CROSS_VALIDATION).is_file()):
+        raise ValueError(
+            f"{weights} is {len(several)} models, which predict, eval and intarsia.load take together; here one is "
+            f"expected: name it, {several[0]} say"
+        )
     if precision not in PRECISIONS:
         raise ValueError(f"--precision is one of {', '.join(PRECISIONS)}, found {precision!r}")
     exported = local(weights)
@@ -142,6 +199,54 @@ def open_model(
         source.path, resolved, spec, source.meta, task, chosen, reader, report, tuple(notes), source.recipe,
         precision, compile,
     )  # fmt: skip
+
+
+def open_models(
+    weights: PathLike, *, mean: str | None = None, windows_given: bool = False, **options: Unpack[OpenOptions]
+) -> OpenModel:
+    """As `open_model`, of one model or of several that are to answer together (`locate.members_of`).
+
+    mean: of several models, what is averaged, see `ensemble.mean_of`. windows_given: whether others than theirs are to
+    be used. options: of `open_model`; a config is that of all of them.
+
+    Raises ValueError as `open_model`, and if the models contradict each other, or one is an exported file.
+    """
+    members = members_of(weights)
+    if len(members) == 1:
+        if mean is not None:
+            raise ValueError(f"--mean {mean} is for several models, and {weights} is one: join them, A.safetensors+B")
+        return open_model(members[0], **options)
+    models = [open_model(member, **options) for member in members]
+    exported = next((model.file for model in models if task_is_exported(model.task)), None)
+    if exported is not None:
+        raise ValueError(f"{exported} is an exported file: several models are taken together as weights")
+    facts = [
+        Member.of(
+            str(model.file), model.spec, model.task.model, model.reader,
+            classes=model.meta.classes, palette=model.meta.palette, regions=model.meta.regions,
+        )
+        for model in models
+    ]  # fmt: skip
+    check_members(facts, windows_given=windows_given)
+    averaged = mean_of(facts, mean)
+    inference = mean_inference([model.spec.inference for model in models], averaged)
+    first, meta = models[0], kept_by_all([model.meta for model in models], inference)
+    notes = tuple(dict.fromkeys(note for model in models for note in model.notes))
+    return dataclasses.replace(
+        first,
+        spec=dataclasses.replace(first.spec, inference=inference),
+        meta=dataclasses.replace(meta, step=None, scores={}),  # which are of the first alone
+        reader=mean_reader(facts),
+        notes=(*notes, f"the mean of the {averaged} of {len(models)} models"),
+        others=tuple(models[1:]),
+        mean=averaged,
+    )
+
+
+def _seeing_alike(spec: RunSpec, first: RunSpec) -> RunSpec:
+    """Windows, views and threshold of the first of several models; how logits are enlarged is each one's own."""
+    inference = dataclasses.replace(first.inference, align_corners=spec.inference.align_corners)
+    return dataclasses.replace(spec, inference=inference)
 
 
 def of_exported(

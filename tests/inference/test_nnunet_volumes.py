@@ -53,8 +53,8 @@ def scan(file: Path, spacing: tuple[float, float, float]) -> None:
     nib.save(nib.Nifti1Image(volume.astype(np.float32), np.diag([*spacing, 1.0])), file)
 
 
-def theirs(folder: Path, file: Path, model: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (Z, Y, X) and probabilities (K, Z, Y, X) of nnU-Net's predictor."""
+def theirs(folder: Path, file: Path, model: torch.nn.Module, *folds: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (Z, Y, X) and probabilities (K, Z, Y, X) of nnU-Net's predictor. folds: further networks of the plan."""
     from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -66,9 +66,8 @@ def theirs(folder: Path, file: Path, model: torch.nn.Module) -> tuple[np.ndarray
         tile_step_size=0.5, use_gaussian=True, use_mirroring=True, perform_everything_on_device=False,
         device=torch.device("cpu"), allow_tqdm=False,
     )  # fmt: skip
-    predictor.manual_initialization(
-        model, manager, configuration, [model.state_dict()], dataset, "nnUNetTrainer", (0, 1)
-    )
+    parameters = [{name: value.clone() for name, value in one.state_dict().items()} for one in (model, *folds)]
+    predictor.manual_initialization(model, manager, configuration, parameters, dataset, "nnUNetTrainer", (0, 1))
     data, _, properties = configuration.preprocessor_class(verbose=False).run_case(
         [str(file)], None, manager, configuration, dataset
     )
@@ -113,3 +112,42 @@ def test_a_volume_is_predicted_as_nnunet_predicts_it(case: str, tmp_path: Path) 
     assert apart.max() < (2e-2 if "thick" in case else 1e-3)
     assert apart.mean() < 1e-4
     assert same > 0.999
+
+
+@pytest.mark.parametrize("case", ["masked z-score", "regions, larger pixels"])
+def test_folds_together_are_predicted_as_nnunet_predicts_them(case: str, tmp_path: Path) -> None:
+    """Of the folder of results, and of a weights file for each fold."""
+    options = {"normalization_schemes": ["ZScoreNormalization"], **RESAMPLING, **CASES[case]}
+    models = []
+    for fold in range(3):
+        torch.manual_seed(fold)
+        model = network("plain", 1).eval()
+        with torch.no_grad():
+            model.decode_head.seg_layers[-1].bias -= model(torch.randn(1, 1, *PATCH)).mean((0, 2, 3))
+        top = {"image_reader_writer": "SimpleITKIO"}
+        folder = results(tmp_path, model=model, channels=("T1",), fold=fold, top=top, **options)
+        convert_weights(folder / f"fold_{fold}", tmp_path / f"{fold}.safetensors")
+        models.append(model)
+    file = tmp_path / "scan.nii.gz"
+    scan(file, (0.8, 0.8, 3.0))
+    labels, probabilities = theirs(folder, file, *models)
+    for number, weights in enumerate(
+        (str(folder), "+".join(str(tmp_path / f"{fold}.safetensors") for fold in range(3)))
+    ):
+        out = tmp_path / f"out{number}.nii.gz"
+        assert main(["predict", weights, str(file), "-o", str(out), "--device", "cpu"]) == 0
+        ours = np.asarray(nib.load(out).dataobj).transpose(2, 1, 0)
+        same = np.mean(ours == labels)
+        print(f"{case}, {weights}: {same:.3%} same labels")
+        assert same > 0.999
+    found = {}
+    for mean in ("logits", "probabilities"):
+        predictor = intarsia.load(folder, device="cpu", mean=mean)
+        slices = [predictor.predict(f"{file}#z{z}", probabilities=True).probabilities for z in range(len(labels))]
+        found[mean] = np.abs(np.stack(slices, axis=1) - probabilities)
+    apart = found["logits"]
+    print(f"{case}: {apart.max():.1e} at most, {apart.mean():.1e} on average")
+    print(f"  of the mean of probabilities {found['probabilities'].max():.1e}, {found['probabilities'].mean():.1e}")
+    assert apart.max() < 1e-3
+    assert apart.mean() < 1e-4
+    assert found["probabilities"].max() > 0.05, "the mean of probabilities is another one"

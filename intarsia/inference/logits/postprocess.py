@@ -217,10 +217,10 @@ def mean_values(views: Sequence[LogitMap], *, budget: int | None = None) -> Tens
     height, width = views[0].size
     result = like.new_empty((height, width))
     for start, stop in _strips(0, height, width * like.element_size(), budget):
-        for begin, end, values in _rows(views[0], start, stop, budget):
+        for begin, end, values in rows_of(views[0], start, stop, budget):
             result[begin:end] = values[0]
         for view in views[1:]:
-            for begin, end, values in _rows(view, start, stop, budget):
+            for begin, end, values in rows_of(view, start, stop, budget):
                 result[begin:end] += values[0]
     return result.div_(len(views))
 
@@ -266,7 +266,7 @@ def _strips(start: int, stop: int, row: float, budget: int) -> Iterator[tuple[in
         yield begin, min(begin + step, stop)
 
 
-def _rows(
+def rows_of(
     logit_map: LogitMap, start: int, stop: int, budget: int, channels: Sequence[int] | None = None
 ) -> Iterator[tuple[int, int, Tensor]]:
     """Rows of a logit map, as many at a time as keep the largest map on their way within the budget."""
@@ -282,19 +282,20 @@ def _values(
     """Logits of a strip where there is one view, and its probabilities if `soft`: (K, R, W)."""
 
     def logits_of(view: LogitMap) -> Tensor:
-        parts = [values for _, _, values in _rows(view, start, stop, budget)]
+        parts = [values for _, _, values in rows_of(view, start, stop, budget)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     if len(views) == 1:
         logits = logits_of(views[0])
-        return logits, _probabilities(logits, sigmoid) if soft else None
-    total = _probabilities(logits_of(views[0]), sigmoid)
+        return logits, probabilities_of(logits, sigmoid) if soft else None
+    total = probabilities_of(logits_of(views[0]), sigmoid)
     for view in views[1:]:
-        total += _probabilities(logits_of(view), sigmoid)
+        total += probabilities_of(logits_of(view), sigmoid)
     return None, total.div_(len(views))
 
 
-def _probabilities(logits: Tensor, sigmoid: bool) -> Tensor:
+def probabilities_of(logits: Tensor, sigmoid: bool) -> Tensor:
+    """Of logits (K, R, W); sigmoid: of each by itself, as is done for a single one."""
     return logits.sigmoid() if sigmoid or logits.shape[0] == 1 else logits.softmax(dim=0)
 
 
@@ -369,7 +370,7 @@ def _label_contenders(logit_map: LogitMap, label: Tensor, budget: int) -> None:
             label[start:stop] = channels[0]
             continue
         names = None if channels is None else torch.tensor(channels, dtype=label.dtype, device=label.device)
-        for begin, end, values in _rows(logit_map, start, stop, budget, channels):
+        for begin, end, values in rows_of(logit_map, start, stop, budget, channels):
             index = values.max(dim=0).indices
             label[begin:end] = index if names is None else names[index]
 

@@ -48,6 +48,13 @@ def is_results(path: Path) -> bool:
     return (path / PLANS).is_file() or (path.match(_FOLDS) and (path.parent / PLANS).is_file())
 
 
+def folds_of(path: Path) -> list[Path]:
+    """The numbered folds of a folder of results that have a checkpoint, in order; `fold_all` is a network by itself."""
+    folds = [(fold.name.removeprefix("fold_"), fold) for fold in path.glob(_FOLDS)] if is_results(path) else []
+    numbered = sorted((int(number), fold) for number, fold in folds if number.isdecimal())
+    return [fold for _, fold in numbered if any((fold / name).is_file() for name in CHECKPOINTS)]
+
+
 def checkpoint_of(path: Path) -> Path:
     """The checkpoint of a folder of results, of its one fold, or of a fold.
 
@@ -61,7 +68,10 @@ def checkpoint_of(path: Path) -> Path:
         raise ValueError(f"{path} holds no {' nor '.join(CHECKPOINTS)}{'' if is_fold else ' in a folder fold_k'}")
     if len(files) > 1:
         folds_found = ", ".join(file.parent.name for file in files)
-        raise ValueError(f"{path} has a network for each of {folds_found}: name the one to take, {files[0].parent}")
+        raise ValueError(
+            f"{path} has a network for each of {folds_found}: name the one to take, {files[0].parent}"
+            " (predict, eval and intarsia.load take all of them)"
+        )
     return files[0]
 
 
