@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import intarsia
 from intarsia.layers.levels import resize
-from intarsia.recipes.timm_trunks import HEADS
+from intarsia.recipes.trunk_heads import HEADS
 from intarsia.weights.file import WeightsMeta, apply_state, load_state, read_meta
 from intarsia.weights.maps import translated
 
