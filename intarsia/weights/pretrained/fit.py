@@ -258,8 +258,9 @@ def resize_patches(weight: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = weight.shape[2:]
     pixels = torch.eye(height * width).reshape(-1, 1, height, width)
     resizing = F.interpolate(pixels, size=size, mode="bicubic", antialias=True, align_corners=False).flatten(1)
-    resized = weight.flatten(2).float() @ torch.linalg.pinv(resizing).T  # (O, B, new pixels)
-    return resized.unflatten(2, size).to(weight.dtype)
+    kept = weight.flatten(2).float() @ torch.linalg.pinv(resizing).T  # (O, B, new pixels)
+    resized: Tensor = kept.unflatten(2, size)
+    return resized.to(weight.dtype)
 
 
 # --- Bands --------------------------------------------------------------------------------------------------------
