@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar
 
 from intarsia import catalog
@@ -71,7 +71,7 @@ def _levels_of(network: str, **arguments: Any) -> tuple[tuple[int, int], ...]:
     return tuple((level.channels, level.stride) for level in _built(network, **arguments).features)
 
 
-@cache
+@lru_cache(maxsize=8)
 def _built(network: str, **arguments: Any) -> Any:
     """The backbone. Nothing is computed, and no memory is taken."""
     import torch

@@ -179,7 +179,7 @@ def _segformer(network: Network, num_logits: int, bands: int) -> Config:
 
 
 def _deeplabv3plus(network: Network, num_logits: int, bands: int) -> Config:
-    """Rates in pixels are those of the paper, which has them for stride 16 and doubles them for stride 8."""
+    """A coarser last level has smaller rates: as wide in pixels as those of the paper, which are for stride 16."""
     options: Config = {"output_stride": 16} if network.dilates else {}
     levels = network.levels(**options)
     fine = max((index for index, (_, stride) in enumerate(levels) if stride <= _FINEST), default=None)
@@ -190,7 +190,7 @@ def _deeplabv3plus(network: Network, num_logits: int, bands: int) -> Config:
         )
     backbone = network.backbone(bands, out_indices=(fine, len(levels) - 1), **options)
     width, stride = levels[-1]
-    rates = (1, *(max(rate * 16 // stride, 1) for rate in (6, 12, 18)))
+    rates = (1, *(max(rate * 16 // max(stride, 16), 1) for rate in (6, 12, 18)))
     head = _common(num_logits, type="DepthwiseSeparableASPPHead", in_channels=width, in_index=1, channels=256)
     head |= {"dilations": rates, "c1_in_channels": levels[fine][0], "c1_channels": 48}
     return {"backbone": backbone, "decode_head": head}

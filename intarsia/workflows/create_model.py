@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from intarsia.weights.pretrained.fit import FirstConvolution
 
 _COLOURS = 3
+_OF_TIMM_AT_THE_HUB = r"^(timm://|(hf[-_]hub:|hf://)?timm/)"
+"""What stands before a name of timm where the Hugging Face Hub lists it."""
 
 
 def create_model(
@@ -197,9 +199,6 @@ def _marked(trunk: str) -> str:
     if network == trunk and is_of_transformers(trunk):
         return f"{OF_TRANSFORMERS}{place_of(trunk).removeprefix(PREFIX)}"
     return f"{OF_TIMM}{_name_in_timm(network, trunk)}"
-
-
-_OF_TIMM_AT_THE_HUB = r"^(timm://|(hf[-_]hub:|hf://)?timm/)"
 
 
 def _name_in_timm(name: str, trunk: str) -> str:
