@@ -79,7 +79,8 @@ as many.
 * **model**: the name for `intarsia train NAME --data DIR`; in italics, networks that have published recipes only, by
   the beginning of their names (`intarsia models show` lists those). HEAD`_timm:`NAME is a head on any network of timm:
   each head is counted on the networks that its name shows, with random weights; those on other networks are counted by
-  `intarsia models profile HEAD_timm:NAME`. See [Networks of timm](trunks.md).
+  `intarsia models profile HEAD_timm:NAME`, and HEAD`_hf:`NAME on networks of transformers. See
+  [Networks of timm and transformers](trunks.md).
 * **params**: millions, heads that only training has included. **mult-adds**: billions of multiply-adds, of one image
   of 512 x 512 through the network as it is used. They are what torch's own flop counter says (torch {torch}), halved,
   since it counts a multiply-add as two. It counts convolutions, matrix products and attention, as they are computed

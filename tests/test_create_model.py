@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import intarsia
 from intarsia.layers.levels import resize
-from intarsia.recipes.timm_trunks import HEADS
+from intarsia.recipes.trunk_heads import HEADS
 from intarsia.weights.file import WeightsMeta, apply_state, load_state, read_meta
 from intarsia.weights.maps import translated
 
@@ -64,7 +64,9 @@ def test_other_recipes_by_their_names(name: str) -> None:
     assert made(name, None, num_classes=1)(images()).shape == (2, 1, 61, 70)
 
 
-@pytest.mark.parametrize("trunk", [f"timm://{PYRAMID}", f"timm/{PYRAMID}", f"hf-hub:timm/{PYRAMID}"])
+@pytest.mark.parametrize(
+    "trunk", [f"timm://{PYRAMID}", f"timm/{PYRAMID}", f"hf-hub:timm/{PYRAMID}", f"hf://timm/{PYRAMID}"]
+)
 def test_a_trunk_by_its_name_on_the_hub(trunk: str) -> None:
     assert made(trunk=trunk).facts.recipe == f"unet_timm:{PYRAMID}"
 
@@ -484,7 +486,7 @@ def test_random_weights_are_those_of_torchs_generator() -> None:
         ("manet", {}, r"manet is a decoder: say on which network, trunk='resnet34'"),
         ("unett", {"trunk": PYRAMID}, r"no decoder 'unett' for a trunk. Did you mean 'unet'\? There are: upernet"),
         ("Unet++", {"trunk": PYRAMID}, r"Did you mean 'unetplusplus'\?"),
-        ("unet", {"trunk": "hf://somebody/network"}, "trunk is the name of a network of timm.*HFBackbone"),
+        ("unet", {"trunk": "somebody/network"}, "trunk is the name of a network of timm.*hf://OWNER/NAME"),
         ("deeplabv3plus", {"trunk": "dla34"}, "dla34 cannot be built with output_stride=16$"),
         ("unet", {"trunk": "resnet35"}, "timm .* has no network 'resnet35'; did you mean"),
         ("unet", {"trunk": PYRAMID, "num_classes": None}, "num_classes is missing"),

@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.backbones.hf_sizes import FIXED, THREE_BANDS, SizePolicy, size_policy
+from intarsia.backbones.hf_sizes import FIXED, THREE_BANDS, SizePolicy, pair, size_policy
 from intarsia.contracts import FeatureSpec
 from intarsia.layers.patch_embed import within_image
 
@@ -85,10 +85,7 @@ class HFBackbone(nn.Module):
     ) -> None:
         super().__init__()
         bands = {} if in_channels is None else {"num_channels": in_channels}
-        values, unknown = known_values(config)
-        if unknown:
-            raise _unknown_values(config, unknown)
-        text = json.dumps({**values, **bands, "model_type": config["model_type"]}, sort_keys=True)
+        text = _text(config, bands)
         asked = (out_indices,) if isinstance(out_indices, int) else None if out_indices is None else tuple(out_indices)
         found = _measured(text, asked)
         settings = _settings(text)
@@ -156,6 +153,19 @@ class HFBackbone(nn.Module):
     def known_values(config: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Of the values of a `config.json`, those that a network is made of, and the names of those nobody knows."""
         return known_values(config)
+
+    @staticmethod
+    def measured(config: Mapping[str, Any]) -> Measured:
+        """What a network gives, with the levels that are usual. Raises ValueError as the constructor."""
+        return _measured(_text(config), None)
+
+    @staticmethod
+    def with_patches(config: Mapping[str, Any], side: int) -> dict[str, Any]:
+        """The config of a plain transformer with patches of other sides and as many positions as before."""
+        settings = _settings(_text(config))
+        patches, sides = pair(settings.patch_size, "patch_size"), pair(settings.image_size, "image_size")
+        image = [length // patch * side for length, patch in zip(sides, patches, strict=True)]
+        return {**config, "patch_size": side, "image_size": image[0] if image[0] == image[1] else image}
 
     def _padded(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
@@ -229,6 +239,14 @@ def _own_arguments(config_class: Any) -> set[str]:
     }
 
 
+def _text(config: Mapping[str, Any], others: Mapping[str, Any] | None = None) -> str:
+    """The values of a config, and some in their place, as text. Raises ValueError for values that nobody knows."""
+    values, unknown = known_values(config)
+    if unknown:
+        raise _unknown_values(config, unknown)
+    return json.dumps({**values, **(others or {}), "model_type": config["model_type"]}, sort_keys=True)
+
+
 def _unknown_values(config: Mapping[str, Any], unknown: Sequence[str]) -> ValueError:
     own = _own_arguments(_config_class(config["model_type"]))
     near = difflib.get_close_matches(unknown[0], own, n=1, cutoff=0.6)
@@ -266,9 +284,12 @@ def _built(settings: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """features: of the levels at `indices`. unused: names of parameters that none of these levels is made of."""
+class Measured:
+    """stages: the level of each, None where it is not given. features: of the levels at `indices`. unused: names of
+    parameters that none of these levels is made of. policy: which images it takes.
+    """
 
+    stages: tuple[FeatureSpec | None, ...]
     features: tuple[FeatureSpec, ...]
     indices: tuple[int, ...]
     unused: frozenset[str]
@@ -276,7 +297,7 @@ class _Measured:
 
 
 @lru_cache(maxsize=32)
-def _measured(text: str, asked: tuple[int, ...] | None) -> _Measured:
+def _measured(text: str, asked: tuple[int, ...] | None) -> Measured:
     """A network of all its levels computes an image of zeros: without memory, or with some where it cannot do without.
 
     Raises ValueError where levels are no maps, or do not divide the image evenly.
@@ -293,7 +314,8 @@ def _measured(text: str, asked: tuple[int, ...] | None) -> _Measured:
                 network = _built(settings).eval()
                 levels = network(torch.zeros(1, bands, *sides)).feature_maps
                 specs = [_level(x, sides, settings.model_type) for x in levels]
-                indices = _indices([*[None] * policy.first, *specs], asked, settings)
+                stages = (*[None] * policy.first, *specs)
+                indices = _indices(stages, asked, settings)
                 chosen = torch.stack([levels[index - policy.first].sum() for index in indices]).sum()
                 names, parameters = zip(*network.named_parameters(), strict=True)
                 gradients = torch.autograd.grad(chosen, parameters, allow_unused=True)
@@ -302,7 +324,8 @@ def _measured(text: str, asked: tuple[int, ...] | None) -> _Measured:
             if device == "cpu":
                 raise ValueError(f"{settings.model_type} cannot compute {sides[0]} x {sides[1]}: {error}") from error
     unused = frozenset(name for name, gradient in zip(names, gradients, strict=True) if gradient is None)
-    return _Measured(tuple(specs[index - policy.first] for index in indices), indices, unused, policy)
+    features = tuple(specs[index - policy.first] for index in indices)
+    return Measured(stages, features, indices, unused, policy)
 
 
 def _dummy_side(policy: SizePolicy, settings: Any) -> int:

@@ -28,7 +28,8 @@ intarsia train --resume runs/first
 [bold]A job that may be started again at any time[/]:
 intarsia train segformer_mit-b0 --data DIR --out runs/first --resume auto
 
-All recipes: [bold]intarsia config list[/]
+All recipes: [bold]intarsia config list[/]; on any network of timm or transformers: HEAD_timm:NAME, HEAD_hf:OWNER/NAME
+(docs/trunks.md)
 """
 
 

@@ -111,10 +111,10 @@ def find(name: str) -> Model:
     sizes = [one.name for one in models() if one.method_name.lower() == name.lower()]
     if sizes:
         raise UnknownModelError(f"{name} has several sizes; name one: {', '.join(sizes)}")
-    if recipes.trunk(name) is not None:
+    if recipes.decoder(name):
+        whose = "timm, of which the list shows some" if recipes.trunk(name) is not None else "transformers"
         raise UnknownModelError(
-            f"{name} is a recipe on a network of timm, of which the list shows some. `intarsia models profile {name}` "
-            "counts it."
+            f"{name} is a recipe on a network of {whose}. `intarsia models profile {name}` counts it."
         )
     raise UnknownModelError(f"unknown model {name!r}.{_near(name)} `intarsia models list` shows all of them.")
 

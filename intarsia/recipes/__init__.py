@@ -16,22 +16,26 @@ from functools import cache
 from importlib import import_module
 
 from intarsia import catalog
-from intarsia.recipes import base_files, eomt, pmt, timm_shown, timm_trunks
+from intarsia.recipes import base_files, eomt, hf_facts, hf_trunks, pmt, timm_shown, timm_trunks
 from intarsia.recipes.benchmarks import Config
+from intarsia.recipes.hf_trunks import FindNetwork
 from intarsia.recipes.image_classes import with_image_classes
 from intarsia.recipes.own_data import default_crop, fit_heads, own_config
 from intarsia.recipes.published import KINDS, Family, Method, Published, compose, preprocessor, separate
+from intarsia.recipes.trunk_heads import HEADS
 
 __all__ = [
     "KINDS",
     "Method",
     "UnknownRecipeError",
     "base_file",
+    "decoder",
     "default_crop",
     "fit_heads",
     "for_data",
     "frozen",
     "get",
+    "hf_trunk",
     "is_for_data",
     "is_published",
     "later_names",
@@ -48,15 +52,22 @@ __all__ = [
 ]
 
 
+_BEHIND = {
+    timm_shown.MARK: "a network of timm: unet_timm:resnet34",
+    hf_facts.MARK: "a model of the Hugging Face Hub, or a folder: unet_hf:microsoft/resnet-34",
+}
+"""What stands between a head and a network in a recipe's name -> what the network's name is, for errors."""
+
+
 class UnknownRecipeError(ValueError):
     """A name that no recipe has."""
 
     def __init__(self, name: str) -> None:
         near = difflib.get_close_matches(name, [*own_names(), *names(), *later_names()], n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        if timm_shown.MARK in name:
-            heads = ", ".join(timm_trunks.HEADS)
-            hint = f" Before {timm_shown.MARK} stands one of {heads}; behind it a network of timm: unet_timm:resnet34."
+        for mark, behind in _BEHIND.items():
+            if mark in name:
+                hint = f" Before {mark} stands one of {', '.join(HEADS)}; behind it {behind}."
         super().__init__(f"unknown recipe {name!r}.{hint} `intarsia config list` shows all of them.")
 
 
@@ -124,7 +135,7 @@ def _stands(parts: Callable[[int, int], Config]) -> bool:
 def short_names() -> list[str]:
     """The recipes for a user's own data, in order of their size within a family; those whose network exists.
 
-    Without those on networks of timm, of which there are as many as networks (`trunk`).
+    Without those on networks of timm and transformers, of which there are as many as networks (`trunk`, `hf_trunk`).
     """
     return [name for family in _families() for name, parts in family.own.items() if _stands(parts)]
 
@@ -141,13 +152,25 @@ def own_names() -> list[str]:
 
 
 def is_for_data(name: str) -> bool:
-    """Whether a recipe is one for a user's own data: of `own_names`, or on a network of timm."""
-    return trunk(name) is not None or name in own_names()
+    """Whether a recipe is one for a user's own data: of `own_names`, or on a network of timm or transformers."""
+    return decoder(name) != "" or name in own_names()
+
+
+def decoder(name: str) -> str:
+    """What a recipe has on a network of timm or transformers ("upernet", "upernet-sfp"); "" of another recipe."""
+    if trunk(name) is not None:
+        return name.partition(timm_shown.MARK)[0]
+    return "" if hf_trunk(name) is None else name.partition(hf_facts.MARK)[0]
 
 
 def trunk(name: str) -> str | None:
     """The network of timm that a recipe is on ("upernet_timm:convnext_tiny"), or None."""
     return timm_trunks.network_name(name)
+
+
+def hf_trunk(name: str) -> str | None:
+    """The network of transformers that a recipe is on ("unet_hf:microsoft/resnet-34"), or None."""
+    return hf_trunks.network_name(name)
 
 
 def published(name: str) -> Published:
@@ -164,15 +187,18 @@ def method(name: str) -> Method | None:
     """
     if name in LATER:
         return LATER[name][0]
-    return timm_trunks.method(name) or _family(name).method
+    on_trunk = decoder(name).partition("-")[0]
+    return timm_shown.METHODS[on_trunk] if on_trunk else _family(name).method
 
 
-def network(name: str, *, num_classes: int = 150, bands: int = 3) -> Config:
+def network(name: str, *, num_classes: int = 150, bands: int = 3, find: FindNetwork | None = None) -> Config:
     """The `model` of a recipe, published or for own data, which has `num_classes` and `bands` then.
+
+    find: what is known of networks of transformers, for recipes on these (`hf_trunk`).
 
     Raises UnknownRecipeError.
     """
-    family = None if name in LATER else _family(name)
+    family = None if name in LATER else _family(name, find)
     short = name if family is None else family.same.get(name, name)
     if family is None or short not in family.own:
         model: Config = get(name)["model"]
@@ -196,11 +222,11 @@ def frozen(name: str) -> tuple[str, ...]:
     return tuple(config.get("intarsia", {}).get("freeze", ()))
 
 
-def _family(name: str) -> Family:
+def _family(name: str, find: FindNetwork | None = None) -> Family:
     if name in _table():
         return _table()[name][0]
-    on_timm = timm_trunks.family(name)
-    for family in (on_timm,) if on_timm is not None else _families():
+    on_trunk = timm_trunks.family(name) or hf_trunks.family(name, find)
+    for family in (on_trunk,) if on_trunk is not None else _families():
         if name in family.own or name in family.same:
             return family
     raise UnknownRecipeError(name)
@@ -237,12 +263,13 @@ def for_data(
     workers: int,
     data: Mapping[str, Config],
     multi_label: bool = False,
+    find: FindNetwork | None = None,
 ) -> Config:
     """A short-named recipe completed for a user's own data; `own_data.own_config` says what each argument is.
 
-    Raises UnknownRecipeError.
+    find: as of `network`. Raises UnknownRecipeError.
     """
-    family = _family(name)
+    family = _family(name, find)
     short = family.same.get(name, name)
     if short not in family.own:
         raise UnknownRecipeError(name)

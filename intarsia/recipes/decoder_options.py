@@ -1,4 +1,4 @@
-"""What `intarsia.create_model` may change of a decoder on a network of timm: how deep it looks, and how wide it is.
+"""What `intarsia.create_model` may change of a decoder on a trunk: how deep it looks, and how wide it is.
 
 The arguments are those that people know of segmentation_models.pytorch, where several of its models have them.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.published import separate
-from intarsia.recipes.timm_facts import levels_of
+from intarsia.recipes.trunk_facts import strides_of
 
 _DEPTHS = (3, 5)
 _OF_UNETS = ("depth", "decoder_channels", "decoder_interpolation", "decoder_norm")
@@ -60,7 +60,7 @@ class DecoderOptions:
 def with_options(values: Mapping[str, Any], decoder: str, options: DecoderOptions) -> Config:
     """The `model` section of a recipe, with its decoder changed.
 
-    decoder: what stands before `_timm:` in the recipe's name; "" for another recipe.
+    decoder: what stands before `_timm:` or `_hf:` in the recipe's name; "" for another recipe.
 
     Raises ValueError for an argument that this decoder does not take, or that does not fit it.
     """
@@ -102,10 +102,10 @@ def _shallower(model: Config, decoder: str, depth: int) -> int:
     backbone, head = model["backbone"], model["decode_head"]
     if not least <= depth <= most:
         raise ValueError(f"depth of {decoder} is {least} to {most}, found {depth}")
-    network = backbone["model_name"]
+    network = backbone.get("model_name") or f"the {backbone['config']['model_type']}"
     if "neck" in model or "out_indices" not in backbone:
         raise ValueError(f"depth is for pyramids: the levels of {network}, a plain transformer, are all of one size")
-    strides = [levels_of(network)[index][1] for index in backbone["out_indices"]]
+    strides = strides_of(backbone)
     kept = [place for place, stride in enumerate(strides) if stride <= 2**depth]
     if not kept or strides[kept[-1]] != 2**depth:
         raise ValueError(f"depth={depth} ends at stride {2**depth}, but {network} has levels of strides {strides}")

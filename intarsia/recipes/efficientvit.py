@@ -1,4 +1,4 @@
-"""EfficientViT's head on networks of timm, for own data (``efficientvit_timm:NAME``, see `timm_trunks.py`).
+"""EfficientViT's head on networks of timm, for own data (``efficientvit_timm:NAME``, see `trunk_heads.py`).
 
 There is no FAMILY, since there are as many recipes as networks. On the authors' own backbones the head is theirs for
 Cityscapes; on others that of their B1, as wide as the network's level of stride 8.
@@ -28,7 +28,7 @@ METHOD = Method(
 
 
 def head(network: str, channels: list[int], num_logits: int) -> Config:
-    """The head for a network of timm whose levels of strides 8, 16 and 32 have so many channels."""
+    """The head for a network whose levels of strides 8, 16 and 32 have so many channels."""
     own = _OF_THE_SERIES.fullmatch(network)
     shape: Config = {"channels": min(max(channels[0], _NARROWEST), _WIDEST)}
     norm = NORM

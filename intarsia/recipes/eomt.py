@@ -1,6 +1,6 @@
 """EoMT: a plain transformer of timm that finds masks by itself.
 
-On own data as ``eomt_timm:NAME`` (see `timm_trunks.py`), of which there are as many as networks and so no FAMILY; and
+On own data as ``eomt_timm:NAME`` (see `trunk_heads.py`), of which there are as many as networks and so no FAMILY; and
 what its authors published scores of, by their configurations (https://github.com/tue-mps/eomt, MIT), as facts.
 """
 

@@ -1,6 +1,6 @@
 """PMT: queries in blocks of their own, on a plain transformer of timm that stands still.
 
-On own data as ``pmt_timm:NAME`` (see `timm_trunks.py`); and what its authors published a score of, by their
+On own data as ``pmt_timm:NAME`` (see `trunk_heads.py`); and what its authors published a score of, by their
 configuration (https://github.com/tue-mps/pmt, MIT), as facts.
 """
 

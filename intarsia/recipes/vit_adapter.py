@@ -3,7 +3,7 @@
 Facts of https://github.com/czczup/ViT-Adapter (fd64a51, Apache-2.0), segmentation/configs/ade20k. The transformers are
 those of timm, whose weights have the very sources that are named there. Left out are the recipes on BEiT, BEiT v2 and
 Uni-Perceiver, which `ViTAdapter` has not, and with them those of Mask2Former. For own data there is
-``upernet-adapter_timm:NAME``, on any plain transformer (`timm_trunks.py`).
+``upernet-adapter_timm:NAME``, on any plain transformer (`trunk_heads.py`).
 """
 
 from __future__ import annotations

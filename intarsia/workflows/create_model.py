@@ -14,10 +14,13 @@ from intarsia import recipes
 from intarsia.config.language.reader import Config
 from intarsia.contracts import IGNORE_INDEX, PathLike
 from intarsia.recipes.decoder_options import DecoderOptions, with_options
-from intarsia.recipes.timm_shown import MARK
-from intarsia.recipes.timm_trunks import HEADS
+from intarsia.recipes.hf_facts import MARK as OF_TRANSFORMERS
+from intarsia.recipes.timm_shown import MARK as OF_TIMM
+from intarsia.recipes.trunk_heads import HEADS
 from intarsia.spec import RunSpec
 from intarsia.terminal import say
+from intarsia.workflows.hub import PREFIX
+from intarsia.workflows.hub_trunks import is_of_transformers, network_at, place_of
 
 if TYPE_CHECKING:
     from intarsia.tasks.classifying_model import Activation
@@ -26,12 +29,14 @@ if TYPE_CHECKING:
     from intarsia.weights.pretrained.fit import FirstConvolution
 
 _COLOURS = 3
+_OF_TIMM_AT_THE_HUB = r"^(timm://|(hf[-_]hub:|hf://)?timm/)"
+"""What stands before a name of timm where the Hugging Face Hub lists it."""
 
 
 def create_model(
     name: PathLike,
     *,
-    trunk: str | None = None,
+    trunk: PathLike | None = None,
     num_classes: int | None = None,
     bands: int | None = None,
     pretrained: bool | str = "auto",
@@ -54,7 +59,8 @@ def create_model(
     name: a decoder with `trunk` ("unet", "deeplabv3plus", "upernet" ...: all that may stand before `_timm:` in a
     recipe), any other recipe ("segformer_mit-b0"), or weights of ours: a file or the folder of a run, which bring
     classes, bands and normalisation along.
-    trunk: a network of timm by its name there, "resnet34", "convnext_tiny.in12k".
+    trunk: a network of timm by its name there, "resnet34", "convnext_tiny.in12k"; or of transformers, "hf://OWNER/NAME"
+    or a folder with a config.json.
     num_classes: 1 is a single logit, for a sigmoid. Of a published recipe and of weights by default theirs.
     bands: of the images, by default 3.
     pretrained: of the trunk, as after `--pretrained`: True must be had, False takes random weights, "auto" takes those
@@ -84,8 +90,7 @@ def create_model(
         depth, decoder_channels, decoder_attention_type, decoder_interpolation, decoder_norm
     )  # fmt: skip
     if options.given:
-        decoder = source.recipe.partition(MARK)[0] if recipes.trunk(source.recipe) is not None else ""
-        source = replace(source, values=with_options(source.values, decoder, options))
+        source = replace(source, values=with_options(source.values, recipes.decoder(source.recipe), options))
     if image_classes:
         source = replace(source, values=recipes.with_image_classes(source.values))
     if weights is not None:
@@ -150,19 +155,19 @@ class Source:
 
 
 def _source(
-    name: PathLike, trunk: str | None, num_classes: int | None, bands: int | None, *, auxiliary: bool
+    name: PathLike, trunk: PathLike | None, num_classes: int | None, bands: int | None, *, auxiliary: bool
 ) -> Source:
     if _is_file(name, trunk):
         if trunk is not None:
             raise ValueError(f"{name} says which network it is: leave trunk out")
         source = _of_file(name, num_classes, bands)
     else:
-        source = _of_recipe(_recipe(str(name), trunk), num_classes, bands)
+        source = _of_recipe(_recipe(str(name), None if trunk is None else str(trunk)), num_classes, bands)
     kept = {key: value for key, value in source.values.items() if auxiliary or key != "auxiliary_head"}
     return replace(source, values=kept)
 
 
-def _is_file(name: PathLike, trunk: str | None) -> bool:
+def _is_file(name: PathLike, trunk: PathLike | None) -> bool:
     """Whether a name means weights. A recipe's name means the recipe, also where a folder has the same."""
     if isinstance(name, Path) or name.endswith(".safetensors"):
         return True
@@ -173,24 +178,35 @@ def _is_file(name: PathLike, trunk: str | None) -> bool:
 def _recipe(name: str, trunk: str | None) -> str:
     """The name of a recipe. Raises ValueError for a decoder that there is not, or that stands without a trunk."""
     if trunk is None and name in HEADS and name not in recipes.short_names():
-        raise ValueError(f"{name} is a decoder: say on which network, trunk='resnet34' (any name of timm)")
+        raise ValueError(
+            f"{name} is a decoder: say on which network, trunk='resnet34' (any name of timm, or hf://OWNER/NAME)"
+        )
     if trunk is None:
         return name
-    recipe = f"{name}{MARK}{_name_in_timm(trunk)}"
-    if recipes.trunk(recipe) is None and name not in HEADS:
+    if name.partition("-")[0] not in HEADS:
         near = difflib.get_close_matches(name.lower().replace("+", "plus"), HEADS, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"there is no decoder {name!r} for a trunk.{hint} There are: {', '.join(HEADS)}")
+    recipe = f"{name}{_marked(trunk)}"
+    if not recipes.decoder(recipe):
+        raise recipes.UnknownRecipeError(recipe)
     return recipe
 
 
-def _name_in_timm(trunk: str) -> str:
-    """The trunk, also as the Hugging Face Hub lists it. Raises ValueError for what is no name of timm."""
-    name = re.sub(r"^(timm://|(hf[-_]hub:)?timm/)", "", trunk)
+def _marked(trunk: str) -> str:
+    """The trunk as it stands in a recipe's name, behind the mark that says whose it is."""
+    network = re.sub(_OF_TIMM_AT_THE_HUB, "", trunk)
+    if network == trunk and is_of_transformers(trunk):
+        return f"{OF_TRANSFORMERS}{place_of(trunk).removeprefix(PREFIX)}"
+    return f"{OF_TIMM}{_name_in_timm(network, trunk)}"
+
+
+def _name_in_timm(name: str, trunk: str) -> str:
+    """The name. Raises ValueError for what is no name of timm."""
     if not re.fullmatch(r"[\w.-]+", name):
         raise ValueError(
             f"trunk is the name of a network of timm, as 'resnet34' or 'convnext_tiny.in12k'; found {trunk[:100]!r}. A "
-            "backbone of transformers stands in a config (HFBackbone), or is intarsia.trunk(...) by itself"
+            "backbone of transformers is 'hf://OWNER/NAME', or a folder with a config.json"
         )
     return name
 
@@ -199,7 +215,7 @@ def _of_recipe(name: str, num_classes: int | None, bands: int | None) -> Source:
     if recipes.is_for_data(name):
         if num_classes is None:
             raise ValueError(f"num_classes is missing: how many classes is {name} to tell apart?")
-        values = recipes.network(name, num_classes=num_classes, bands=bands or _COLOURS)
+        values = recipes.network(name, num_classes=num_classes, bands=bands or _COLOURS, find=network_at)
         return Source(name, values, bands or _COLOURS)
     values = recipes.network(name)
     if bands not in (None, _COLOURS):
@@ -247,7 +263,7 @@ def _usual_normalisation(
 ) -> tuple[Sequence[float] | None, Sequence[float] | None]:
     """Of given weights, if they say it; of colours that of the trunk's weights, or of the recipe; else not known."""
     from intarsia.config.lowering.lower import lower
-    from intarsia.weights.pretrained import timm_hub
+    from intarsia.workflows.trunks import normalisation_of
 
     if source.weights is not None and source.weights.meta.config:
         of_weights = lower(Config.from_values(source.weights.meta.config, file=str(source.weights.path)))
@@ -255,8 +271,7 @@ def _usual_normalisation(
             return _as_stored(of_weights)
     if source.bands != _COLOURS:
         return None, None
-    network = recipes.trunk(source.recipe)
-    known = None if network is None or pretrained is False else timm_hub.normalisation(network)
+    known = None if pretrained is False else normalisation_of(source.recipe)
     if known is not None:
         return known.mean, known.std
     return _as_stored(spec)

@@ -12,7 +12,7 @@ from intarsia.config.errors import ConfigError
 from intarsia.config.language.reader import Config, read_file, read_text
 from intarsia.config.language.targets import TRUST
 from intarsia.contracts import PathLike, Size
-from intarsia.workflows.hub_trunks import with_values_of_trunks
+from intarsia.workflows.hub_trunks import network_at, with_values_of_trunks
 from intarsia.workflows.locate import Located, locate
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _with_classes_of(source: About, recipe: str) -> Config:
             f"{source.path} has no classifier that tells the number of classes of the recipe {recipe}; name a "
             "published recipe or a config: --config FILE"
         )
-    values = {"default_scope": "mmseg", "model": recipes.network(recipe, num_classes=count)}
+    values = {"default_scope": "mmseg", "model": recipes.network(recipe, num_classes=count, find=network_at)}
     config = with_values_of_trunks(Config.from_values(values, file=f"recipe {recipe}"))
     library = recognise(source.tensors)
     return config if library is None or not library.settings else config.override(library.settings)

@@ -27,6 +27,7 @@ from intarsia.inference.predictor import Predictor
 from intarsia.spec import InferenceSpec, RunSpec
 from intarsia.terminal import progress, warn
 from intarsia.workflows.assemble import checked
+from intarsia.workflows.hub_trunks import network_at
 from intarsia.workflows.locate import known
 from intarsia.workflows.names import CONFIG_SUFFIXES, config_of, find_config, find_weights
 from intarsia.workflows.trained_model import choose_device
@@ -167,7 +168,7 @@ def profile(request: ProfileRequest) -> Profile:
 def _config(request: ProfileRequest) -> Config:
     name = str(request.model)
     if recipes.is_published(name) or recipes.is_for_data(name):
-        return Config.from_values({"model": recipes.network(name)}, file=name)
+        return Config.from_values({"model": recipes.network(name, find=network_at)}, file=name)
     path = Path(name)
     if path.suffix in CONFIG_SUFFIXES or (path / "config.py").is_file():
         return find_config(name)

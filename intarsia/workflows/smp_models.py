@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from intarsia import recipes
 from intarsia.recipes.timm_shown import MARK
-from intarsia.recipes.timm_trunks import HEADS
+from intarsia.recipes.trunk_heads import HEADS
 from intarsia.workflows.create_model import Source, built_model
 
 if TYPE_CHECKING:

@@ -257,6 +257,7 @@ def _own_config(request: TrainingRequest, data: OwnData, devices: int) -> Config
     from intarsia import recipes
     from intarsia.config.language.reader import Config
     from intarsia.workflows.adjust import dataset_values
+    from intarsia.workflows.hub_trunks import network_at
     from intarsia.workflows.own_defaults import BATCH, Amount, choose, has
     from intarsia.workflows.trunks import normalisation
 
@@ -283,6 +284,7 @@ def _own_config(request: TrainingRequest, data: OwnData, devices: int) -> Config
     mean, std = normalisation(request.name, description, start, say_first)
     values = recipes.for_data(
         request.name,
+        find=network_at,
         num_classes=description.num_classes,
         ignore_index=description.ignore_index,
         multi_label=description.multi_label,

@@ -1,4 +1,4 @@
-"""What a training on own data takes from the network of timm that its recipe is on."""
+"""What a training on own data takes from the network of timm or transformers that its recipe is on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from intarsia import recipes
 from intarsia.weights.pretrained import timm_hub
+from intarsia.workflows.hub_trunks import normalisation_at
 
 if TYPE_CHECKING:
     from intarsia.data.description.model import DataDescription
@@ -19,14 +20,23 @@ def normalisation(
 ) -> tuple[Values, Values]:
     """Mean and deviation of each band that images are normalised with.
 
-    Those of the data; but where colours go into a network of timm that starts from weights, those of its weights, which
-    is said.
+    Those of the data; but where colours go into such a network that starts from weights, those of its weights, which is
+    said.
     """
-    network = recipes.trunk(recipe)
-    known = None if network is None or pretrained == "none" else timm_hub.normalisation(network)
-    if known is None or description.bands == "raw" or description.channels != 3:
+    wanted = pretrained != "none" and description.bands != "raw" and description.channels == 3
+    known = normalisation_of(recipe) if wanted else None
+    if known is None:
         count = description.channels
         return description.mean or (128.0,) * count, description.std or (64.0,) * count
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (known.mean, known.std))
-    say(f"colours are normalised as for the weights of timm's {network}: mean {mean}; deviation {std}")
+    whose = f"timm's {recipes.trunk(recipe)}" if recipes.hf_trunk(recipe) is None else recipes.hf_trunk(recipe)
+    say(f"colours are normalised as for the weights of {whose}: mean {mean}; deviation {std}")
     return known.mean, known.std
+
+
+def normalisation_of(recipe: str) -> timm_hub.Normalisation | None:
+    """Of colours, as for the pretrained weights of the network that a recipe is on; None where that is not known."""
+    network, place = recipes.trunk(recipe), recipes.hf_trunk(recipe)
+    if network is not None:
+        return timm_hub.normalisation(network)
+    return None if place is None else normalisation_at(place)

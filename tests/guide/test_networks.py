@@ -13,7 +13,7 @@ from intarsia import recipes
 from intarsia.guide import facts, stated
 from intarsia.guide.networks import data_of, layers, networks
 from intarsia.recipes.timm_shown import MARK, METHODS
-from intarsia.recipes.timm_trunks import HEADS, PYRAMIDS
+from intarsia.recipes.trunk_heads import HEADS, PYRAMIDS
 
 SIZE_OF_IMAGES = ("psanet", "vpd", "san")
 """Networks with parameters that follow from the size of training images, or from the words for the classes."""

@@ -15,7 +15,7 @@ from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
 from intarsia.engine.optim.schedules import Schedule
 from intarsia.methods.linear_head import LinearHead
-from intarsia.recipes.timm_trunks import warm_up_and_cosine
+from intarsia.recipes.trunk_heads import warm_up_and_cosine
 from tests.recipes.test_recipes import own
 
 

@@ -14,7 +14,7 @@ from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
 from intarsia.contracts import FeatureSpec
 from intarsia.necks.simple_feature_pyramid import SimpleFeaturePyramid
-from intarsia.recipes import timm_trunks
+from intarsia.recipes.timm_facts import OfTIMM
 from tests.recipes.test_recipes import own
 
 
@@ -130,6 +130,6 @@ def test_mask2former_needs_four_levels(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("timm", reason="timm is not installed")
     assert own("mask2former_timm:test_convnext")["model"]["decode_head"]["in_channels"] == [24, 32, 48, 64]
     assert own("mask2former_timm:test_vit")["model"]["neck"]["type"] == "Feature2Pyramid"
-    monkeypatch.setattr(timm_trunks, "levels_of", lambda network: ((8, 4), (16, 8)))
+    monkeypatch.setattr(OfTIMM, "levels", lambda network: ((8, 4), (16, 8)))
     with pytest.raises(ValueError, match=r"strides 4, 8, 16 and 32; test_convnext has levels of strides \[4, 8\]"):
         own("mask2former_timm:test_convnext")

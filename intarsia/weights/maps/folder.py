@@ -124,14 +124,30 @@ def _either(values: Mapping[str, Any], key: str, old: str) -> Any:
 
 
 def _normalising(processor: Mapping[str, Any]) -> Values:
-    """They scale to 0..1 first and then normalise; here both are one step."""
     divisor = _either(processor, "size_divisor", "size_divisibility") or 0
+    mean, std = _mean_and_std(processor)
+    return normalising(mean, std, size_divisor=divisor)
+
+
+def processor_normalisation(path: Path) -> tuple[list[float], list[float]]:
+    """Mean and deviation of images of 0 to 255, by the preprocessor_config.json of a folder.
+
+    Raises ValueError for a file whose values are none.
+    """
+    try:
+        return _mean_and_std(json_object(path))
+    except (TypeError, ArithmeticError) as error:
+        raise ValueError(f"{path}: image_mean, image_std or rescale_factor are no numbers: {error}") from error
+
+
+def _mean_and_std(processor: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """They scale to 0..1 first and then normalise; here both are one step."""
     factor = (processor.get("rescale_factor") or _RESCALE) if processor.get("do_rescale", True) else 1.0
     mean, std = processor.get("image_mean") or _IMAGENET[0], processor.get("image_std") or _IMAGENET[1]
     if not processor.get("do_normalize", True):
         mean, std = (0.0,) * len(mean), (1.0,) * len(std)
     mean, std = ([round(value / factor, 9) for value in values] for values in (mean, std))
-    return normalising(mean, std, size_divisor=divisor)
+    return mean, std
 
 
 def _resizing(processor: Mapping[str, Any], *, whole: bool, antialiased: bool) -> list[Values]:

@@ -2,8 +2,9 @@
 
 Positions learned for one grid are resized for another as the original does it: absolute ones with the interpolation of
 the network (bicubic or bilinear), Swin's tables of relative positions bicubic, BEiT's and MAE's by cubic splines
-through points whose distances grow geometrically from the middle. The first convolution is made for as many bands as
-the images have. What only classifies images is left out, by name; what only segmentation has may be missing, by name.
+through points whose distances grow geometrically from the middle. Patches of a network of transformers are resized as
+FlexiViT has it. The first convolution is made for as many bands as the images have. What only classifies images is left
+out, by name; what only segmentation has may be missing, by name.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ _FROM_SIZE = (r".*\.relative_position_index", r".*num_batches_tracked")
 _TABLE = "relative_position_bias_table"
 _TOKENS = 3
 """Values for the class token at the end of BEiT's tables."""
+_PATCHES = r"(.*\.)?patch_embeddings\.(projection\.)?weight"
+"""What transformers calls the convolution of patches."""
 _STACKED = (("attn.attn.in_proj_", "attn.qkv."), ("attn.attn.out_proj.", "attn.proj."))
 """What MAE's attention calls its projections -> the plain transformer's; its files have the latter's names."""
 
@@ -108,6 +111,7 @@ def fit_to(
     found = {name: value for name, value in found.items() if name not in left_out}
     notes: list[str] = []
     found = _with_positions(found, own, module, notes)
+    found = _with_patches(found, own, notes)
     found = _with_bands(found, own, first_convolution, notes)
     return Fitted(found, tuple(notes), tuple(left_out))
 
@@ -223,6 +227,40 @@ def _distances(before: int, after: int) -> list[float]:
             low = ratio
     outwards = [sum(ratio**power for power in range(count)) for count in range(1, before + 1)]
     return [*(-place for place in reversed(outwards)), 0.0, *outwards]
+
+
+# --- Patches ------------------------------------------------------------------------------------------------------
+
+
+def _with_patches(state: Mapping[str, Tensor], own: Mapping[str, Tensor], notes: list[str]) -> dict[str, Tensor]:
+    """The weights of patches of transformers, for patches of the sides that the network has."""
+    changed = dict(state)
+    for name, value in state.items():
+        target = own.get(name)
+        if target is None or not re.fullmatch(_PATCHES, name) or target.dim() != 4 or value.dim() != 4:
+            continue
+        before, after = value.shape[2:], target.shape[2:]
+        if before != after:
+            changed[name] = resize_patches(value, (after[0], after[1]))
+            notes.append(f"patches of {before[0]} x {before[1]} pixels ({name}) made {after[0]} x {after[1]}")
+    return changed
+
+
+def resize_patches(weight: Tensor, size: tuple[int, int]) -> Tensor:
+    """Weights of patches (O, B, h, w) for those of another size, (O, B, *size).
+
+    Such that a patch, resized, gives what it gave before, as nearly as that can be (FlexiViT, Beyer et al.,
+    arXiv:2212.08013, section 3.4): the pseudoinverse of the resizing, here bicubic with a filter, as timm has it.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    height, width = weight.shape[2:]
+    pixels = torch.eye(height * width).reshape(-1, 1, height, width)
+    resizing = F.interpolate(pixels, size=size, mode="bicubic", antialias=True, align_corners=False).flatten(1)
+    kept = weight.flatten(2).float() @ torch.linalg.pinv(resizing).T  # (O, B, new pixels)
+    resized: Tensor = kept.unflatten(2, size)
+    return resized.to(weight.dtype)
 
 
 # --- Bands --------------------------------------------------------------------------------------------------------
