@@ -235,7 +235,10 @@ def open_models(
         spec=dataclasses.replace(first.spec, inference=inference),
         meta=dataclasses.replace(meta, step=None, scores={}),  # which are of the first alone
         reader=mean_reader(facts),
-        notes=(*notes, f"the mean of the {averaged} of {len(models)} models"),
+        notes=(
+            *notes,
+            f"the mean of the {'depths' if inference.answer == 'depth' else averaged} of {len(models)} models",
+        ),
         others=tuple(models[1:]),
         mean=averaged,
     )
