@@ -74,6 +74,8 @@ def load(
     options: dict[str, Any] = {"bands": bands, "scale": scale, "max_pixels": max_pixels}
     options |= {"precision": precision, "compile": compile}
     if len(members) > 1:
+        if exported := [path for path in map(local, members) if path is not None and is_exported(path)]:
+            raise ValueError(f"{exported[0]} is an exported file: several models are taken together as weights")
         found = [_trained(member, device=chosen, kept=kept, **options) for member in members]
         return predictor_at(_together(found, mean, kept=kept), threshold)
     if mean is not None:

@@ -75,7 +75,14 @@ def check_members(members: Sequence[Member], *, windows_given: bool = False) -> 
 
 
 def mean_of(members: Sequence[Member], wanted: str | None) -> MeanOf:
-    """What is averaged: what is asked for, or else logits where all heads say that theirs are (nnU-Net)."""
+    """What is averaged: what is asked for, or else logits where all heads say that theirs are (nnU-Net).
+
+    Of depths it is what the network gives, as of logits. Raises ValueError for a word that is neither, or of depths.
+    """
+    if members[0].inference.answer == "depth":
+        if wanted is not None:
+            raise ValueError(f"--mean {wanted} is for models of classes; of depths the mean is taken: leave it out")
+        return "logits"
     if wanted is not None:
         return check_mean(wanted)
     as_logits = all(getattr(member.head, "averaged_as_logits", False) for member in members)

@@ -20,7 +20,6 @@ from intarsia.data.description.read import read_description
 from intarsia.data.description.splits import ShareSplit
 from intarsia.data.image_reader import ImageReader
 from intarsia.export.runtime import check_execution, is_exported
-from intarsia.export.task import is_exported as task_is_exported
 from intarsia.inference.ensemble import Member, check_members, mean_inference, mean_of, mean_reader
 from intarsia.inference.logits.mean import MeanOf
 from intarsia.inference.precision import AUTOCAST
@@ -216,10 +215,9 @@ def open_models(
         if mean is not None:
             raise ValueError(f"--mean {mean} is for several models, and {weights} is one: join them, A.safetensors+B")
         return open_model(members[0], **options)
+    if exported := [path for path in map(local, members) if path is not None and is_exported(path)]:
+        raise ValueError(f"{exported[0]} is an exported file: several models are taken together as weights")
     models = [open_model(member, **options) for member in members]
-    exported = next((model.file for model in models if task_is_exported(model.task)), None)
-    if exported is not None:
-        raise ValueError(f"{exported} is an exported file: several models are taken together as weights")
     facts = [
         Member.of(
             str(model.file), model.spec, model.task.model, model.reader,
@@ -237,7 +235,10 @@ def open_models(
         spec=dataclasses.replace(first.spec, inference=inference),
         meta=dataclasses.replace(meta, step=None, scores={}),  # which are of the first alone
         reader=mean_reader(facts),
-        notes=(*notes, f"the mean of the {averaged} of {len(models)} models"),
+        notes=(
+            *notes,
+            f"the mean of the {'depths' if inference.answer == 'depth' else averaged} of {len(models)} models",
+        ),
         others=tuple(models[1:]),
         mean=averaged,
     )

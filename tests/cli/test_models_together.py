@@ -192,6 +192,17 @@ def test_what_takes_one_model_says_so(cv: Path, tmp_path: Path, capsys) -> None:
         assert "is 2 models, which predict, eval and intarsia.load take together" in said
 
 
+def test_exported_files_are_refused(cv: Path, spots: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "model.onnx").touch()
+    pair = [cv / "fold_1", tmp_path / "model.onnx"]
+    said = refused(
+        ["predict", "+".join(map(str, pair)), str(spots / "images"), "-o", str(tmp_path / "out"), *CPU], capsys
+    )
+    assert "model.onnx is an exported file: several models are taken together as weights" in said
+    with pytest.raises(ValueError, match=r"model\.onnx is an exported file"):
+        intarsia.load(pair, device="cpu")
+
+
 def test_options_of_several_models_are_not_for_one(cv: Path, spots: Path, tmp_path: Path, capsys) -> None:
     image, out = str(spots / "images" / "0.png"), ["-o", str(tmp_path / "out"), *CPU]
     said = refused(["predict", str(cv / "fold_1"), image, "--mean", "logits", *out], capsys)

@@ -175,6 +175,22 @@ def test_images_of_a_batch_do_not_depend_on_each_other(make_predictor) -> None:
         assert np.array_equal(one.label.numpy(), joined.predict(image).label)
 
 
+def test_depths_have_a_mean_of_what_the_networks_give() -> None:
+    from intarsia.inference.depth_predictor import DepthPredictor
+    from tests.inference.conftest import Task
+
+    spec = InferenceSpec(num_classes=1, answer="depth")
+    alone = [
+        DepthPredictor(Task(network(seed, 1, 1)), inference=spec, classes=("any room",), palette=((0, 0, 0),))
+        for seed in range(3)
+    ]
+    mean = mean_of([member(inference=spec)], None)
+    found = alone[0].together(alone[1:], mean).predict(IMAGE).depth
+    np.testing.assert_allclose(found, np.mean([one.predict(IMAGE).depth for one in alone], axis=0), atol=1e-5)
+    with pytest.raises(ValueError, match="is for models of classes"):
+        mean_of([member(inference=spec)], "probabilities")
+
+
 # --- What must agree ----------------------------------------------------------------------------------------------
 
 
