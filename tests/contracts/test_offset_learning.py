@@ -36,7 +36,13 @@ class Classified(Case):
     def build(self) -> nn.Module:
         head = super().build()
         torch.manual_seed(1)
-        return cast("nn.Module", offset_classified(head=cast("Head", head)))
+        offset_classified(head=cast("Head", head))
+        for layer in head.modules():
+            if isinstance(
+                layer, OffsetClassifier
+            ):  # logits that are all alike, as they start, are mostly rounding when normalised
+                nn.init.trunc_normal_(layer.cls_repr, std=0.5)
+        return head
 
     def model_config(self) -> tuple[dict[str, Any], str]:
         model, place = super().model_config()

@@ -417,7 +417,7 @@ def test_images_of_fake_tensors_ask_for_no_number(mode: Any) -> None:
             for found, label in zip(restored, batch.labels, strict=True):
                 assert found.label.device == DEVICE
                 metric.update(found.label, label.to("cuda"), found.confidence)
-        for logits, windows, _ in noted:
+        for logits, windows, _, _ in noted:
             target = torch.zeros(len(windows), windows[0].height, windows[0].width, dtype=torch.int64, device="cuda")
             assert task.validation_loss(logits, target).device == DEVICE
 

@@ -79,9 +79,9 @@ class ByHand(TorchFunctionMode):
 
 
 def counted_by_hand(recipe: str, counting: ModuleType) -> ByHand:
-    model = counting.task_of(recipe, "cpu").eval().model
+    model = counting.task_of(recipe, "cpu").eval().model.double()  # in single precision some products are saved
     with torch.no_grad(), ByHand() as hand:
-        model(torch.zeros(1, 3, SIDE, SIDE))
+        model(torch.zeros(1, 3, SIDE, SIDE, dtype=torch.float64))
     return hand
 
 
