@@ -16,6 +16,9 @@ TESTENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # A process that has done its tests takes of the other's, so that none waits while the last long ones are run.
 PYTEST  := $(TESTENV) $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
+# MINUTES=8 before a group of tests: those that begin in so many.
+LIMIT   := $(if $(MINUTES),--minutes $(MINUTES))
+
 .PHONY: help install demo test lint types unit slow lowest newest golden properties mutants docs bench peers gpu clean
 
 help:            ## what can be made
@@ -48,15 +51,15 @@ unit: $(STAMP)   ## quick tests, on two processes
 	@echo "== pytest"
 	@$(PYTEST) -m "not slow"
 
-slow: $(STAMP)   ## slow tests: whole command lines, trainings
-	@echo "== pytest, the slow group"
-	@$(PYTEST) -m slow
+slow: $(STAMP)   ## slow tests: whole command lines, trainings; MINUTES=N for those that begin in so many
+	@echo "== pytest, the slow group$(if $(MINUTES), for $(MINUTES) minutes)"
+	@$(PYTEST) -m slow $(LIMIT)
 
 lowest: $(STAMP) ## a sample of the quick tests with the lowest versions of pyproject.toml, on the oldest Python
-	@$(BIN)/python scripts/versions.py lowest $(PYTHON_LOWEST)
+	@$(BIN)/python scripts/versions.py lowest $(PYTHON_LOWEST) $(LIMIT)
 
 newest: $(STAMP) ## a sample of the quick tests with the newest versions of everything, on the newest Python
-	@$(BIN)/python scripts/versions.py newest $(PYTHON_NEWEST)
+	@$(BIN)/python scripts/versions.py newest $(PYTHON_NEWEST) $(LIMIT)
 
 golden: $(STAMP)  ## every network beside the reference's numbers, as a table; ONLY=pspnet for some of them
 	@$(TESTENV) $(BIN)/python tests/golden/table.py --only "$(ONLY)"

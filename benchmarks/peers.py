@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None, *, run: Run | None = None) -> i
     )
     parser.add_argument("--peers", nargs="+", choices=[name for name in TITLES if name != OURS], help="these alone")
     parser.add_argument("--envs", type=Path, default=usual_place(), help="folder of environments (%(default)s)")
+    parser.add_argument(
+        "--photos", type=Path, metavar="DIR", help="the training pipeline with these images/*.jpg, labels/*.png, too"
+    )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--out", type=Path, default=Path("peers_results"))
@@ -67,6 +70,7 @@ def main(arguments: Sequence[str] | None = None, *, run: Run | None = None) -> i
     if OURS in absent:
         return 2
     sizes, only = (QUICK if options.quick else FULL), options.only
+    photos = None if options.photos is None else options.photos.resolve()
     facts = {"quick": options.quick, "machine": _machine(), "versions": versions, "absent": absent}
     try:
         results = Results.opened(out / "results.json", facts)
@@ -79,11 +83,13 @@ def main(arguments: Sequence[str] | None = None, *, run: Run | None = None) -> i
     if only != ["check"]:
         areas = None if only is None else [name for name in only if name != "check"]
         todo = [
-            work for work in works(areas, sizes) if all(word in (work.name or work.curve) for word in options.named)
+            work
+            for work in works(areas, sizes, photos)
+            if all(word in (work.name or work.curve) for word in options.named)
         ]
         _measure(todo, run, results, options.rounds, sizes, out)
     results.save()
-    text = markdown(results, works(None, sizes))
+    text = markdown(results, works(None, sizes, photos))
     (out / "report.md").write_text(text, encoding="utf-8")
     drawn = pictures(results, works(None, sizes), out / "curves.png")
     print(f"{text}\nwritten: {results.file}, {out / 'report.md'}" + (f", {out / 'curves.png'}" if drawn else ""))
@@ -165,7 +171,7 @@ def _measure(todo: Sequence[Work], run: Run, results: Results, rounds: int, size
             results.errors |= {work.key(name): reason for name in who}
             print(f"  {work.name or work.curve}: {reason}", file=sys.stderr, flush=True)
             continue
-        files = _files(work.files, sizes, out)
+        files = {"data": work.folder} if work.folder else _files(work.files, sizes, out)
         with tempfile.TemporaryDirectory(dir=out, prefix="work_") as folder:
             job = {**JOB, **files, "out": folder, **work.job}
             measure(work, run, results, rounds=wanted, job=job, who=who)

@@ -5,8 +5,10 @@ Importing this module loads no torch; the functions do.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -191,18 +193,19 @@ def read_config(path: PathLike) -> Config:
     return read_file(path)
 
 
-def list_models(pattern: str | None = None) -> list[str]:
+def list_models(pattern: str | Sequence[str] | None = None) -> list[str]:
     """The names of all recipes: first those for one's own data, then the published ones with their settings.
 
-    pattern: of the names, with * and ? as in file names, "*swin*"; capitals do not matter. Decoders on networks of timm
-    ("unet_timm:NAME") are not listed, as there are too many: `timm.list_models` has the names of these.
+    pattern: of the names, with * and ? as in file names, "*swin*", or several; capitals do not matter. Decoders on
+    networks of timm ("unet_timm:NAME") are not listed, as there are too many: `timm.list_models` has their names.
     """
     from fnmatch import fnmatchcase
 
     from intarsia import recipes
 
     names = list(dict.fromkeys([*recipes.own_names(), *recipes.names(), *recipes.later_names()]))
-    return [name for name in names if pattern is None or fnmatchcase(name.lower(), pattern.lower())]
+    patterns = ["*"] if pattern is None else [pattern] if isinstance(pattern, str) else pattern
+    return [name for name in names if any(fnmatchcase(name.lower(), one.lower()) for one in patterns)]
 
 
 def trunk(
@@ -223,17 +226,27 @@ def trunk(
     from intarsia.workflows.hub_trunks import is_of_transformers, values_at
     from intarsia.workflows.pretrained import load_into
 
-    published = model_name
-    if is_of_transformers(model_name):
-        network = catalog.resolve("backbone", "HFBackbone")(values_at(model_name), **arguments)
-    else:
-        network, published = catalog.resolve("backbone", "TIMM")(model_name, **arguments), f"timm://{model_name}"
+    of_transformers = is_of_transformers(model_name)
+    kind = catalog.resolve("backbone", "HFBackbone" if of_transformers else "TIMM")
+    _check_arguments(arguments, list(signature(kind).parameters)[1:])
+    network = kind(values_at(model_name) if of_transformers else model_name, **arguments)
+    published = model_name if of_transformers else f"timm://{model_name}"
     if pretrained is not False:
         written = published if pretrained is True else pretrained
         for note in load_into(network, written, first_convolution).notes:
             say(note)
     found: Backbone = network
     return found
+
+
+def _check_arguments(arguments: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Of `trunk`. Raises ValueError for one that there is not."""
+    for name in (name for name in arguments if name not in known):
+        near = difflib.get_close_matches(
+            {"bands": "in_channels", "in_chans": "in_channels"}.get(name, name), known, n=1
+        )
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"trunk() has no argument {name!r}; {hint}There are: {', '.join(known)}")
 
 
 def predictor_for(

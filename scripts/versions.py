@@ -92,6 +92,7 @@ def main() -> int:
     parser.add_argument("which", choices=RESOLUTIONS)
     parser.add_argument("python", help="a version (3.10), or the path of an interpreter")
     parser.add_argument("--sample", type=int, default=SAMPLE, metavar="N", help=f"one in N cases; {SAMPLE} by default")
+    parser.add_argument("--minutes", metavar="N", help="no test begins later than this after the start of the tests")
     parser.add_argument("tests", nargs="*", help="what pytest gets, instead of all quick tests")
     given = parser.parse_args()
     os.chdir(REPOSITORY)
@@ -110,6 +111,8 @@ def main() -> int:
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # as `make unit`
     environment = os.environ | threads | {"INTARSIA_VERSIONS": given.which}
     tests = given.tests or ["-n", "2", "--dist", "worksteal", "-m", "not slow", "--sample", str(given.sample)]
+    if given.minutes is not None:
+        tests += ["--minutes", given.minutes]
     return subprocess.run([python, "-m", "pytest", "-q", *tests], env=environment, check=False).returncode
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import os
+import time
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
@@ -33,9 +35,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--sample", type=int, default=1, metavar="N",
         help="of the cases of each parametrized test one in N, at least one; always the same",
     )  # fmt: skip
+    parser.addoption(
+        "--minutes", type=float, metavar="N",
+        help="no test begins later than this after the start: those that are left are skipped, and counted at the end; "
+        "files come in an order of their own each day, so that it is not always the same ones",
+    )  # fmt: skip
+
+
+def pytest_configure() -> None:
+    os.environ.setdefault(_DAY, datetime.date.today().isoformat())  # one for all processes
+
+
+_BEGAN = time.monotonic()
+_DAY = "INTARSIA_TEST_DAY"
+_TIME_IS_OVER = "not run: the time that --minutes gives was over"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    minutes = item.config.getoption("--minutes")
+    if minutes is not None and time.monotonic() - _BEGAN > 60 * minutes:
+        pytest.skip(_TIME_IS_OVER)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    lost = [report for report in terminalreporter.stats.get("skipped", []) if _TIME_IS_OVER in str(report.longrepr)]
+    if lost:
+        terminalreporter.section(f"NOT RUN for lack of time: {len(lost)} tests", sep="=")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--minutes") is not None:
+        items.sort(key=lambda item: zlib.crc32(f"{os.environ[_DAY]} {item.path.name}".encode()))
     every = config.getoption("--sample")
     if every <= 1:
         return

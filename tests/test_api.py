@@ -176,6 +176,25 @@ def test_models_are_listed_by_recipe():
     assert swins == [name for name in names if "swin" in name]
     assert swins
     assert intarsia.list_models("swin") == []
+    assert intarsia.list_models(["*swin*", "fast_scnn"]) == [name for name in names if name in (*swins, "fast_scnn")]
+
+
+def test_arguments_of_a_trunk_that_there_are_not():
+    pytest.importorskip("timm", reason="timm is not installed")
+    with pytest.raises(
+        ValueError, match=r"trunk\(\) has no argument 'bands'; did you mean 'in_channels'\? There are: "
+    ):
+        intarsia.trunk("test_resnet", pretrained=False, bands=4)
+    with pytest.raises(ValueError, match="no argument 'out_indizes'; did you mean 'out_indices'"):
+        intarsia.trunk("test_resnet", pretrained=False, out_indizes=(1,))
+
+
+def test_a_model_in_memory_is_no_file():
+    import torch
+
+    for call in (intarsia.load, intarsia.evaluate):
+        with pytest.raises(ValueError, match=r"found a Identity; expected .*intarsia\.save\(model, FILE"):
+            call(torch.nn.Identity())
 
 
 def test_public_names_are_all_there():

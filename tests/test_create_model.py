@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -393,6 +394,32 @@ def test_wrapped_models_are_saved_too(tmp_path: Path) -> None:
         intarsia.save(nn.Conv2d(3, 3, 1), tmp_path / "x.safetensors", classes=NAMES)
 
 
+def test_no_file_is_written_that_could_not_be_read(tmp_path: Path) -> None:
+    """What is no part of the description was written, and first missed when the file was wanted."""
+    file, arguments = tmp_path / "w.safetensors", {"classes": NAMES}
+    other = made()
+    other.decode_head.conv_seg = nn.Conv2d(16, 7, 3, padding=1)
+    with pytest.raises(
+        ValueError, match=r"decode_head\.conv_seg\.bias: \(7,\), as described \(3,\); .*num_classes=\.\.\."
+    ):
+        intarsia.save(other, file, **arguments)
+    other.num_classes = 7
+    intarsia.save(other, file, classes=list("abcdefg"))
+    assert intarsia.create_model(file).eval()(images()).equal(other(images()))
+    file.unlink()
+    more = made()
+    more.extra = nn.Conv2d(3, 3, 1)
+    with pytest.raises(ValueError, match=r"extra\.bias: \(3,\), as described not there; extra\.weight.* go around the"):
+        intarsia.save(more, file, **arguments)
+    thin = made()
+    nn.utils.parametrizations.weight_norm(thin.decode_head.conv_seg)
+    with pytest.raises(ValueError, match=r"conv_seg\.weight: missing, as described .*remove_parametrizations"):
+        intarsia.save(thin, file, **arguments)
+    assert not file.exists()
+    nn.utils.parametrize.remove_parametrizations(thin.decode_head.conv_seg, "weight")
+    assert intarsia.create_model(intarsia.save(thin, file, **arguments)).num_classes == 3
+
+
 def test_one_class_is_a_foreground(tmp_path: Path) -> None:
     model = made(num_classes=1)
     assert model(images()).shape == (2, 1, 61, 70)
@@ -487,7 +514,33 @@ def test_random_weights_are_those_of_torchs_generator() -> None:
         ("unett", {"trunk": PYRAMID}, r"no decoder 'unett' for a trunk. Did you mean 'unet'\? There are: upernet"),
         ("Unet++", {"trunk": PYRAMID}, r"Did you mean 'unetplusplus'\?"),
         ("unet", {"trunk": "somebody/network"}, "trunk is the name of a network of timm.*hf://OWNER/NAME"),
-        ("deeplabv3plus", {"trunk": "dla34"}, "dla34 cannot be built with output_stride=16$"),
+        (
+            "deeplabv3plus",
+            {"trunk": "dla34"},
+            "to stride 16: .*dla34 cannot be built with output_stride=16; take upernet",
+        ),
+        ("eomt", {"trunk": PYRAMID}, "eomt runs in the last blocks of a plain transformer: .*; take mask2former$"),
+        ("unet", {"trunk": "facebook/dinov2-small"}, r"did you mean 'hf://facebook/dinov2-small'\?"),
+        ("unet", {"trunk": "tu-resnet18"}, "without 'tu-': trunk='resnet18'$"),
+        ("unet", {"trunk": "mit_b0"}, "intarsia.smp takes it, .*'mit_b0', ...\\); timm has no such network"),
+        ("unet", {"trunk": "se_resnet50"}, "intarsia.smp takes it, .* the network itself is trunk='legacy_seresnet50'"),
+        ("unet", {"trunk": "swin_tiny"}, "no network 'swin_tiny'; did you mean swin_tiny_patch4_window7_224"),
+        ("unet", {"trunk": "dinov3"}, "no network 'dinov3'; did you mean .*_dinov3"),
+        ("unet", {"trunk": nn.Conv2d(3, 3, 1)}, r"trunk is a name, .* found a Conv2d: .*docs/own-parts\.md"),
+        ("unet_timm:resnet18", {"trunk": PYRAMID}, "unet_timm:resnet18 says on which network it is: leave trunk out"),
+        ("state.pth", {}, r"'state\.pth' has tensors and does not say of which network: .*weights=FILE"),
+        (None, {}, "expected the name of a decoder .* found a NoneType"),
+        ("unet", {"trunk": PYRAMID, "num_classes": "3"}, r"num_classes is a whole number, found '3' \(str\)"),
+        ("unet", {"trunk": PYRAMID, "num_classes": 3.0}, "num_classes is a whole number"),
+        ("unet", {"trunk": PYRAMID, "num_classes": NAMES}, "num_classes is a whole number"),
+        ("unet", {"trunk": PYRAMID, "bands": True}, r"bands is a whole number, found True \(bool\)"),
+        (
+            "unet",
+            {"trunk": PYRAMID, "mean": 0, "std": 255},
+            "one number for each of the 3 bands, std above 0; found mean=0",
+        ),
+        ("unet", {"trunk": PYRAMID, "mean": (0, 0, 0), "std": (1, -1, 1)}, "std above 0"),
+        ("unet", {"trunk": PYRAMID, "mean": (0, float("nan"), 0), "std": (1, 1, 1)}, "std above 0"),
         ("unet", {"trunk": "resnet35"}, "timm .* has no network 'resnet35'; did you mean"),
         ("unet", {"trunk": PYRAMID, "num_classes": None}, "num_classes is missing"),
         ("unet", {"trunk": PYRAMID, "bands": 0}, "bands is 1 or more, found 0"),
@@ -507,8 +560,54 @@ def test_what_cannot_be_made_is_said(name: str, arguments: dict[str, Any], messa
 def test_what_is_given_to_forward_is_checked() -> None:
     with pytest.raises(ValueError, match=r"expected images \(N, 3, H, W\), found \(3, 8, 8\)"):
         made()(torch.zeros(3, 8, 8))
-    with pytest.raises(ValueError, match="have 3 values, but the images have 4"):
+    with pytest.raises(ValueError, match=r"expected images \(N, 3, H, W\), found \(2, 4, 61, 70\)$"):
         made()(images(4))
+    with pytest.raises(ValueError, match=r"channels stand before height and width: images\.permute\(0, 3, 1, 2\)"):
+        made()(torch.zeros(1, 8, 8, 3))
+    for given in (np.zeros((8, 8, 3), np.uint8), [torch.zeros(3, 8, 8)]):
+        for call in (made(), made().normalise):
+            with pytest.raises(ValueError, match=r"expected a tensor of images \(N, 3, H, W\).*intarsia\.load"):
+                call(given)
+    with pytest.raises(ValueError, match=r"expected images \(N, 3, H, W\), found \(1, 8, 8, 3\)"):
+        made().normalise(torch.zeros(8, 8, 3))
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    model = made(num_classes=np.int64(3), bands=np.int32(4), depth=np.int64(3), decoder_channels=np.array([16, 8, 8]))
+    assert model(images(4)).shape == (2, 3, 61, 70)
+    assert made(mean=np.zeros(3), std=torch.full((3,), 255.0)).std == (255.0, 255.0, 255.0)
+    assert made(pretrained=None)(images()).equal(made()(images()))
+
+
+def test_figures_of_another_scale_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of ImageNet stand in most code for images in 0..1; of stored ones they would normalise to thousands."""
+    usual = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    said = r"those of images in 0\.\.1.* mean=\(123\.675, 116\.28, 103\.53\) and std=\(58\.395, 57\.12, 57\.375\)"
+    made(**usual)
+    assert re.search(said, "".join(capsys.readouterr()))
+    intarsia.save(made(), tmp_path / "w.safetensors", classes=NAMES, **usual)
+    assert re.search(said, "".join(capsys.readouterr()))
+    for other in ({"mean": (0, 0, 0), "std": (1, 1, 1)}, {"mean": (123.7, 116, 103), "std": (58, 57, 57)}):
+        made(**other)
+        assert "0..1" not in "".join(capsys.readouterr())
+
+
+def test_a_network_of_another_default_type() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = made()
+        assert model(images().double()).dtype == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("names", [(), (["backbone"],)], ids=str)
+def test_freezing_wants_names(names: tuple[Any, ...]) -> None:
+    """Nothing was frozen, without a word; and of a list it was an error of Python's."""
+    with pytest.raises(ValueError, match=r"freeze.*\('backbone'"):
+        made().freeze(*names)
+    with pytest.raises(ValueError, match=r"'encoder' matches no module or parameter\. There are: backbone"):
+        made().freeze("encoder")
 
 
 # --- As in segmentation_models.pytorch ----------------------------------------------------------------------------
@@ -637,8 +736,14 @@ def test_shapes_of_decoders_are_kept_with_the_weights(tmp_path: Path) -> None:
         ("lraspp", {"decoder_norm": "IN"}, "lraspp does not take decoder_norm: its shape is that of its paper"),
         ("unet", {"decoder_channels": (8, 8)}, "are 5 numbers here, one for each block, the coarsest first; found"),
         ("unet", {"decoder_channels": 8}, "are 5 numbers here"),
+        ("unet", {"decoder_channels": (8, 8, 8, 8, 0)}, r"are 1 or more in each block, found \(8, 8, 8, 8, 0\)"),
+        ("unet", {"decoder_channels": (8, 8, 8, 8, 8.0)}, r"decoder_channels is a whole number, found 8\.0"),
+        ("unet", {"depth": "4"}, r"depth is a whole number, found '4' \(str\)"),
+        ("unet", {"decoder_norm": "instancenorm"}, r"no decoder_norm 'instancenorm'. Did you mean 'IN'\?"),
+        ("unet", {"decoder_norm": "GN"}, r"how many groups: dict\(type='GN', num_groups=32\)"),
+        ("unet", {"decoder_norm": False}, "decoder_norm is a name .*; found False"),
         ("unet", {"decoder_attention_type": "se"}, "attention.*'se'"),
-        ("upernet", {"decoder_channels": (8, 8)}, r"decoder_channels of upernet is one number, found \(8, 8\)"),
+        ("upernet", {"decoder_channels": (8, 8)}, r"decoder_channels of upernet is one number, .* found \(8, 8\)"),
         ("linknet", {"decoder_norm": "none"}, "linknet has no form without norms"),
         ("unet", {"trunk": PLAIN, "depth": 4}, "depth is for pyramids: the levels of test_vit, a plain"),
         ("segformer_mit-b0", {"trunk": None, "decoder_channels": 8}, r"is for decoders on a trunk \(create_model"),

@@ -142,14 +142,22 @@ def test_an_option_that_there_is_not(option: dict[str, Any], message: str, tmp_p
         ({"bands": 4}, {}, "data have 3 bands, the model has 4: create it with bands=3"),
         ({}, {"steps": 1, "duration": "1 epochs"}, "steps and duration both"),
         ({}, {"weights": "a"}, "a model brings its heads, its weights.*leave weights out"),
+        (
+            {"extra": torch.nn.Conv2d(3, 3, 1)},
+            {},
+            r"extra\.bias: \(3,\), as described not there; .*go around the model",
+        ),
     ],
     ids=str,
 )
 def test_what_does_not_fit_is_said(
     given: dict[str, Any], arguments: dict[str, Any], message: str, data: Path, tmp_path: Path
 ) -> None:
+    model = made(**{name: value for name, value in given.items() if name != "extra"})
+    if "extra" in given:
+        model.extra = given["extra"]
     with pytest.raises(ValueError, match=message):
-        intarsia.train(made(**given), data=data / "data.yaml", out=tmp_path / "run", **{**QUICK, **arguments})
+        intarsia.train(model, data=data / "data.yaml", out=tmp_path / "run", **{**QUICK, **arguments})
 
 
 @pytest.mark.parametrize(
@@ -163,12 +171,55 @@ def test_what_does_not_fit_is_said(
         ({"ema": "0.9"}, "ema takes float, found '0.9'"),
         ({"plain": "sky"}, r"plain takes Sequence\[str\], found 'sky'"),
         ({"deterministic": 1}, "deterministic takes bool, found 1"),
+        ({"steps": "2 steps"}, "steps is a whole number, found '2 steps'"),
+        ({"steps": 2.5}, "steps is a whole number, found 2.5"),
+        ({"lr": 0}, "lr is above 0, found 0"),
+        ({"lr": -1e-3}, "lr is above 0"),
+        ({"lr": float("nan")}, "lr is above 0"),
+        ({"observers": [2.5]}, r"inherits intarsia\.engine\.callbacks\.base\.Observer; found 2.5"),
+        ({"data": {"train": "images"}}, "data is a folder of images and masks, or a description .* found a dict"),
     ],
     ids=str,
 )
 def test_a_value_of_another_kind_is_said(option: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         intarsia.train("fast_scnn", out=tmp_path / "run", **option)
+
+
+def test_none_is_as_good_as_left_out(data: Path, tmp_path: Path) -> None:
+    """A rate of None was written into the config, and None beside `steps` or a model was refused like a value."""
+    nothing: dict[str, Any] = {"lr": None, "duration": None, "weights": None, "freeze": None, "set": None}
+    done = intarsia.train(made(), data=data / "data.yaml", out=tmp_path / "run", steps=1, **QUICK, **nothing)
+    assert done.step == 1
+    assert intarsia.train(resume=tmp_path / "run", lr=None).step == 1
+
+
+def test_splits_are_known_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="split is train, val or test, found 'valid'"):
+        intarsia.evaluate(tmp_path / "run", split="valid")
+
+
+def test_an_evaluation_takes_values_of_python(data: Path, tmp_path: Path) -> None:
+    """Lists, numbers and True were AttributeErrors; the words of the command give the same."""
+    done = intarsia.train(made(), data=data / "data.yaml", out=tmp_path / "run", steps=1, **QUICK)
+    pairs: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({"metrics": ["mIoU", "mDice"], "device": torch.device("cpu")}, {"metrics": "mIoU,mDice", "device": "cpu"}),
+        ({"slide": 32}, {"slide": "32"}),
+        ({"slide": (32, 48)}, {"slide": "32x48"}),
+        ({"augment": True}, {"augment": "auto"}),
+        ({"augment": [0.5, 1]}, {"augment": "0.5,1"}),
+        ({"augment": False}, {}),
+    ]
+    for values, words in pairs:
+        assert intarsia.evaluate(done, workers=0, **values) == intarsia.evaluate(done, workers=0, **words)
+    with pytest.raises(ValueError, match=r"evaluate: data is a folder of images and masks, .* found a list"):
+        intarsia.evaluate(done, data=[1])  # type: ignore[arg-type]
+
+
+def test_layers_of_a_trunk_that_stands_still(data: Path, tmp_path: Path) -> None:
+    model = intarsia.create_model("linear", trunk="test_vit", num_classes=3, pretrained=False)
+    with pytest.raises(ValueError, match="this trunk stands still: leave it out"):
+        intarsia.train(model, data=data / "data.yaml", out=tmp_path / "run", steps=1, layer_decay=0.8, **QUICK)
 
 
 def test_values_that_are_of_a_kind() -> None:

@@ -112,6 +112,16 @@ def test_every_model_of_the_library_is_there() -> None:
     assert all(hasattr(intarsia.smp, name) for name in MODELS)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("encoders", r"model\.normalise\(images\)"), ("from_pretrained", "weights convert"), ("Unett", "")],
+)
+def test_what_is_not_here_says_what_is(name: str, words: str) -> None:
+    with pytest.raises(AttributeError, match=f"has no attribute {name!r}.*{words}"):
+        getattr(intarsia.smp, name)
+    assert not hasattr(intarsia.smp, name)
+
+
 def test_a_model_by_its_name() -> None:
     names = sorted(library.MODEL_ARCHITECTURES_MAPPING)
     with pytest.raises(ValueError, match="there is no model 'unet3'") as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 OURS = "intarsia"
@@ -81,9 +82,10 @@ QUICK = Sizes(
 class Work:
     """One row of the table, or one point of a curve.
 
-    area: as in --only. files: the folder of drawn files it reads ("photo 512x683"), if any. per: what a pass is divided
-    by. clock: "seconds" of the processor, or "wall". curve, x: of which curve it is the point at x. gigabytes: free
-    memory without which it is left out. variables: of the environment, for Intarsia alone.
+    area: as in --only. files: the folder of drawn files it reads ("photo 512x683"), if any; folder: one
+    of files that were there. per: what a pass is divided by. clock: "seconds" of the processor, or "wall". curve, x: of
+    which curve it is the point at x. gigabytes: free memory without which it is left out. variables: of the
+    environment, for Intarsia alone.
     """
 
     area: str
@@ -91,6 +93,7 @@ class Work:
     who: tuple[str, ...]
     job: Mapping[str, Any]
     files: tuple[str, tuple[int, int]] | None = None
+    folder: str = ""
     per: int = 1
     clock: str = "seconds"
     curve: str = ""
@@ -104,14 +107,14 @@ class Work:
         said = {name: value for name, value in self.job.items() if own or name != "way"}
         if not own and "network" in said:
             said["network"] = said["network"].partition(",")[0]
-        about: dict[str, Any] = {"files": self.files, **(self.variables if own else {})}
+        about: dict[str, Any] = {"files": self.files, "folder": self.folder, **(self.variables if own else {})}
         return f"{who} {json.dumps({**said, **{k: v for k, v in about.items() if v}}, sort_keys=True)}"
 
 
-def works(only: Sequence[str] | None, sizes: Sizes) -> list[Work]:
-    """In the order of their importance."""
+def works(only: Sequence[str] | None, sizes: Sizes, photos: Path | None = None) -> list[Work]:
+    """In the order of their importance. photos: a folder of images/*.jpg and labels/*.png, beside drawn ones."""
     made = [
-        *_start(sizes), *_step(sizes), *_labels(sizes), *_folder(sizes), *_evaluation(sizes), *_pipeline(sizes),
+        *_start(sizes), *_step(sizes), *_labels(sizes), *_folder(sizes), *_evaluation(sizes), *_pipeline(sizes, photos),
         *_curves(sizes),
     ]  # fmt: skip
     return [work for work in made if only is None or any(work.area.startswith(name) for name in only)]
@@ -177,23 +180,33 @@ def _evaluation(sizes: Sizes) -> Iterator[Work]:
         yield Work("evaluation", name, WITH[network], job, ("jpg", sizes.photo), per=count, gigabytes=3)
 
 
-def _pipeline(sizes: Sizes) -> Iterator[Work]:
+def _pipeline(sizes: Sizes, photos: Path | None) -> Iterator[Work]:
     small = {**common(sizes), "scale": (4 * sizes.photo[0], sizes.photo[0])}
     street = {**common(sizes), "classes": min(19, sizes.classes), "zero": False}
     street |= {"scale": sizes.street[::-1], "size": (sizes.street[0] // 2, sizes.street[1] // 2)}
-    for suffix, files, given in (("jpg", sizes.photo, small), ("png", sizes.street, street)):
-        job = {"work": "pipeline", **given, "suffix": f".{suffix}", "count": 6, "samples": sizes.samples}
-        for way, variables, said in (
-            ("files", {"INTARSIA_DECODERS": "usual"}, "from files"),
-            ("files", {"INTARSIA_DECODERS": "fast"}, "ours with the extra `fast`"),
-            ("packed", {}, "ours packed, not compressed"),
-            ("cached", {}, "ours from a full cache"),
-        ):
-            name = f"training pipeline, {suffix.upper()} of {_by(files)} -> {_by(job['size'])}, a sample, {said}"
-            yield Work(
-                "pipeline", name, (OURS, "mmseg"), {**job, "way": way}, (suffix, files), per=sizes.samples,
-                variables=variables,
-            )  # fmt: skip
+    jpg, png = {"suffix": ".jpg", "count": 6}, {"suffix": ".png", "count": 6}
+    yield from _ways(sizes, f"JPG of {_by(sizes.photo)}", {**small, **jpg}, ("jpg", sizes.photo))
+    yield from _ways(sizes, f"PNG of {_by(sizes.street)}", {**street, **png}, ("png", sizes.street))
+    if photos is not None:
+        count = len(list((photos / "images").iterdir()))
+        yield from _ways(sizes, f"{count} JPG of {photos.name}", {**small, **jpg, "count": count}, folder=str(photos))
+
+
+def _ways(
+    sizes: Sizes, of: str, given: Mapping[str, Any], files: tuple[str, tuple[int, int]] | None = None, folder: str = ""
+) -> Iterator[Work]:
+    """The same samples from files, packed, and from a cache."""
+    job = {"work": "pipeline", **given, "samples": sizes.samples}
+    for way, variables, said in (
+        ("files", {"INTARSIA_DECODERS": "usual"}, "from files"),
+        ("files", {"INTARSIA_DECODERS": "fast"}, "ours with the extra `fast`"),
+        ("packed", {}, "ours packed, not compressed"),
+        ("cached", {}, "ours from a full cache"),
+    ):
+        yield Work(
+            "pipeline", f"training pipeline, {of} -> {_by(job['size'])}, a sample, {said}", (OURS, "mmseg"),
+            {**job, "way": way}, files, folder, per=sizes.samples, variables=variables,
+        )  # fmt: skip
 
 
 def _curves(sizes: Sizes) -> Iterator[Work]:

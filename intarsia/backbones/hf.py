@@ -143,6 +143,18 @@ class HFBackbone(nn.Module):
         cut = zip(levels, self.features, strict=True)
         return tuple(within_image(x, (height, width), level.stride) for x, level in cut)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles and copies: without the hooks of transformers, which are local functions.
+
+        It puts them there in the first forward, and again where they are missing; nobody may compute meanwhile.
+        """
+        for module in self.network[0].modules():
+            module.__dict__.pop("_output_capturing_hooks_installed", None)
+            for place, hook in list(module._forward_hooks.items()):
+                if getattr(hook, "__module__", "") == "transformers.utils.output_capturing":
+                    del module._forward_hooks[place]
+        return self.__dict__.copy()
+
     def train(self, mode: bool = True) -> HFBackbone:
         """Training mode, also of transformers' network, which is no child."""
         super().train(mode)

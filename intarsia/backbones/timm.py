@@ -115,6 +115,7 @@ class TIMM(nn.Module):
         }
         arguments = {name: value for name, value in wanted.items() if value is not None}
         network = _created(timm, model_name, in_channels, {**policy.arguments, **arguments, **_checked(options)})
+        _positions_of_any_size(network)
         if norm_eps is not None:
             _set_norm_eps(network, norm_eps)
         fixed = policy.fixed or _fixed_by_attention(network)
@@ -275,7 +276,7 @@ def _file_of(timm: Any, name: str) -> str:
     """The file of timm that defines a network. Raises ValueError for a name that timm does not know."""
     architecture, _, tag = str(name).partition(".")
     if not re.fullmatch(r"[\w.-]+", str(name)) or not timm.is_model(architecture):
-        near = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.5)
+        near = _nearest(architecture, timm.list_models())
         hint = f"; did you mean {' or '.join(near)}?" if near else "."
         raise ValueError(f"timm {timm.__version__} has no network {str(name)[:100]!r}{hint}")
     known = timm.list_pretrained(f"{architecture}.*") if tag else [name]
@@ -283,6 +284,12 @@ def _file_of(timm: Any, name: str) -> str:
         has = ", ".join(known) or "none"
         raise ValueError(f"{architecture} has no weights {tag!r}; timm {timm.__version__} has {has}")
     return str(timm.model_entrypoint(architecture).__module__).rpartition(".")[2]
+
+
+def _nearest(name: str, known: Sequence[str]) -> list[str]:
+    """Names that go on where this one ends, have it as a word, or are spelt like it."""
+    longer = [one for one in known if one.startswith(f"{name}_")] or [one for one in known if f"_{name}" in one]
+    return longer[:3] or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
 
 
 def _checked(options: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -305,6 +312,12 @@ def _created(timm: Any, name: str, bands: int, arguments: Mapping[str, Any]) -> 
     if not hasattr(network, "forward_intermediates"):
         raise ValueError(f"timm {timm.__version__} does not give the levels of {name}; a newer one may")
     return network
+
+
+def _positions_of_any_size(network: nn.Module) -> None:
+    from intarsia.backbones.timm_positions import of_any_size  # imports timm
+
+    of_any_size(network)
 
 
 def _set_norm_eps(network: nn.Module, eps: float) -> None:

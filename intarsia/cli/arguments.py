@@ -19,6 +19,10 @@ ONE_WORD = {"train": "--augment", "data": "--augment"}
 """Commands -> an option of that name which takes one word there, as any option does."""
 
 
+OUTPUTS = ("-o", "--out", "--write", "--report")
+"""Options whose value is a place to write to."""
+
+
 def prepare(words: Sequence[str]) -> list[str]:
     """`--debug` moved to the front, where the program's own options are, and `--set a=1 b=2` repeated per value.
 
@@ -41,6 +45,21 @@ def prepare(words: Sequence[str]) -> list[str]:
             setter = None
         prepared.append(word)
     return [*(["--debug"] if "--debug" in words else []), *prepared]
+
+
+def refuse_addresses(words: Sequence[str]) -> None:
+    """Raises ValueError for a command that is to write behind an address, which `predict` alone does.
+
+    words: of the command line, the command first.
+    """
+    if not words or words[0] == "predict":
+        return
+    for position, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        if option in OUTPUTS:
+            from intarsia.io.stores import refuse_output
+
+            refuse_output(value if equals else "".join(words[position + 1 : position + 2]), option)
 
 
 def _with_numbers(words: Sequence[str]) -> list[str]:

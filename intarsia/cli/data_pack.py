@@ -43,6 +43,7 @@ def pack(
 
     The samples are those of the files, bit by bit. Then: intarsia train RECIPE --data FILE.pack
     """
+    from intarsia.data.cache_place import in_words
     from intarsia.terminal import say
     from intarsia.workflows.pack_data import PackRequest, pack_data, parse_size
 
@@ -57,16 +58,15 @@ def pack(
     done = pack_data(request)
     counts = ", ".join(f"{count:,} {split}" for split, count in done.estimate.samples.items())
     if done.packed is None:
-        expected = done.estimate
         typer.echo(f"samples      {counts}")
-        typer.echo(f"decoded      {expected.raw / 1e9:.3f} GB")
-        typer.echo(f"packed       {expected.size / 1e9:.3f} GB, about, with compression {done.codec}")
-        typer.echo(f"free there   {done.free / 1e9:.3f} GB")
+        typer.echo(f"decoded      {in_words(done.estimate.raw)}")
+        typer.echo(f"packed       {in_words(done.estimate.size)}, about, with compression {done.codec}")
+        typer.echo(f"free there   {in_words(done.free)}")
         return
     packed = done.packed
     shards = f" and {len(packed.shards)} shards" if packed.shards else ""
     kept = f", of which {packed.kept:,} were there" if packed.kept else ""
-    say(f"{packed.file}{shards}: {counts} samples{kept}, {packed.size / 1e9:.3f} GB with compression {done.codec}")
+    say(f"{packed.file}{shards}: {counts} samples{kept}, {in_words(packed.size)} with compression {done.codec}")
     say(f"train with: intarsia train RECIPE --data {packed.file} --out RUN")
 
 

@@ -24,9 +24,9 @@ def split(
         Optional[str],  # noqa: UP045
         typer.Option(
             "--by",
-            metavar="REGEX|folder[:N]|copies",
-            help="What stays together: images whose path has the same match ('patient\\d+'), of one folder, or nearly "
-            "the same.",
+            metavar="REGEX|folder[:N]|CSV:COLUMN|copies",
+            help="What stays together: images whose path has the same match ('patient\\d+'), of one folder, of one "
+            "value in a table (folds.csv:patient), or nearly the same.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another number, another split.")] = 0,
@@ -67,6 +67,10 @@ def split(
     else:
         columns = ["", *(part.name for part in result.parts)]
         printed().print(table("share of the pixels (images) of each class", columns, result.rows()))
+        for kept in result.kept:
+            say(f"kept together: {kept}")
+        for finding in result.torn:
+            warn(f"{finding.text} ({finding.advice})")
     for lost in result.missing():
         warn(f"classes that are in no image of {lost}; too few images or groups show them")
     files = result.files

@@ -34,7 +34,7 @@ from intarsia.cli import (
 )
 from intarsia.cli import explain as explanations
 from intarsia.cli import export as exports
-from intarsia.cli.arguments import prepare
+from intarsia.cli.arguments import prepare, refuse_addresses
 from intarsia.distributed.launchers import is_secondary_error
 
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
@@ -42,6 +42,11 @@ USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
 
 class _Program(TyperGroup):
     """Turns exceptions of a command into one message and an exit code; with --debug it lets them through."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command; before it runs, its words are looked at."""
+        refuse_addresses(args)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:

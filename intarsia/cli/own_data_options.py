@@ -21,8 +21,9 @@ By = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
         "--by",
-        metavar="REGEX|folder[:N]|copies",
-        help="What stays together in a fold: images whose path has the same match, of one folder, or nearly the same.",
+        metavar="REGEX|folder[:N]|CSV:COLUMN|copies",
+        help="What stays together in a fold or a share for validation: images whose path has the same match, of one "
+        "folder, or (folds alone) nearly the same. Without it: slices of a volume, patients of DICOM headers.",
         rich_help_panel="Data",
     ),
 ]

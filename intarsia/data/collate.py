@@ -120,9 +120,13 @@ def _stack(arrays: Sequence[npt.NDArray[Any]], size: Size, fill: int) -> Tensor:
         if (height, width) != size:
             target[...] = fill
         if bands and array.dtype.type in _SPLITTABLE and bands[0] <= 4:
-            # OpenCV takes bands apart several times faster than NumPy copies a transposed view.
-            for plane, band in zip(target, cv2.split(np.ascontiguousarray(array)), strict=True):
-                plane[:height, :width] = band
+            # OpenCV takes bands apart several times faster than NumPy copies a transposed view; where the planes are
+            # whole, into them.
+            planes = list(target) if (height, width) == size and array.dtype == target.dtype else None
+            found = cv2.split(np.ascontiguousarray(array), planes)
+            if planes is None:
+                for plane, band in zip(target, found, strict=True):
+                    plane[:height, :width] = band
         else:
             target[..., :height, :width] = array.transpose(2, 0, 1) if bands else array
     return torch.from_numpy(out)

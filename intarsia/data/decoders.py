@@ -34,7 +34,8 @@ from intarsia.data.bands import (
     upright,
 )
 from intarsia.data.exif import orientation_of
-from intarsia.data.fast_png import fast_rgb, fast_stored
+from intarsia.data.fast_jpeg import fast_stored_jpeg
+from intarsia.data.fast_png import fast_stored_png
 from intarsia.data.headers import JPEG, PNG, TIFF, check_size
 from intarsia.data.heif import is_heif, register_heif
 from intarsia.data.jpeg2000 import JPEG2000, is_jpeg2000, jpeg2000_bits
@@ -146,16 +147,15 @@ def rgb_order(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def read_by_opencv(data: bytes, path: str | Path, bands: Bands) -> DecodedImage:
     """JPEG, PNG, BMP and WebP; without the orientation, of which OpenCV's versions differ in what they understand."""
     is_png = data.startswith(PNG)
-    if bands == "rgb" and not (is_png and data[24] == 16):
-        fast = fast_rgb(data)
-        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-        samples = decoded(data, flags, path) if fast is None else fast
+    fast = fast_stored_png(data) if is_png else fast_stored_jpeg(data)
+    if fast is not None:
+        samples: npt.NDArray[Any] = fast[:, :, None] if fast.ndim == 2 else fast
+        if bands == "rgb" and samples.shape[2] == 1:
+            samples = np.repeat(samples, 3, axis=2)
+    elif bands == "rgb" and not (is_png and data[24] == 16):
+        samples = decoded(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, path)
     else:
-        fast = fast_stored(data)
-        if fast is None:
-            samples = rgb_order(decoded(data, cv2.IMREAD_UNCHANGED, path))
-        else:
-            samples = fast[:, :, None] if fast.ndim == 2 else fast
+        samples = rgb_order(decoded(data, cv2.IMREAD_UNCHANGED, path))
         if is_png and data[25] == 4 and samples.shape[2] == 4:  # grey with alpha, whose grey OpenCV repeats
             samples = samples[:, :, 2:]
     return DecodedImage(samples, FileBands(_ROLES[samples.shape[2]], orientation=orientation_of(data)))

@@ -30,8 +30,8 @@ def _exif(data: bytes) -> bytes:
                 return data[start + len(_EXIF) : stop]
         return b""
     if data.startswith(PNG):
-        if b"eXIf" not in data:  # a file may have tens of thousands of chunks
-            return b""
+        if data.find(b"eXIf", 8, data.find(b"IDAT")) < 0 and data.find(b"eXIf", data.rfind(b"IDAT")) < 0:
+            return b""  # without a look at each chunk, of which there may be tens of thousands
         return _chunk(data, 8, b"eXIf", "big", trailer=4)
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return _chunk(data, 12, b"EXIF", "little").removeprefix(_EXIF)

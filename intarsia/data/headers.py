@@ -11,8 +11,9 @@ BITMAPINFOHEADER), WebP (RFC 9649). TIFF has a file of its own, `data/tiff.py`.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator, Sized
+
+from intarsia.data.fast_libraries import crc32
 
 MAX_PIXELS = 2**28
 """Pixels of the largest image that is read whole, 16,384 x 16,384, unless the user allows more (`--max-pixels`)."""
@@ -92,7 +93,7 @@ def _checked_png(data: bytes, max_pixels: int | None) -> bytes:
         end = position + 12 + length
         if end > len(data):
             raise cut_off(data)
-        is_whole = zlib.crc32(view[position + 4 : end - 4]) == int.from_bytes(view[end - 4 : end], "big")
+        is_whole = crc32(view[position + 4 : end - 4]) == int.from_bytes(view[end - 4 : end], "big")
         if not kind[0] & 0x20:  # a capital: the chunk is no extra
             if kind not in _PNG_CRITICAL or (kind == b"IHDR") != (position == 8):
                 raise damaged(f"chunk {kind!r} at byte {position}")

@@ -39,10 +39,10 @@ from intarsia.data.decoders import (
     tiff_header,
 )
 from intarsia.data.dicom import DICOM_SUFFIXES, is_dicom, read_dicom
-from intarsia.data.fast_png import fast_stored, is_grey
+from intarsia.data.fast_png import fast_stored_png, is_grey_png
 from intarsia.data.headers import JPEG, NUMPY, TIFF, checked, cut_off, lacks_end
 from intarsia.data.pages import page_file
-from intarsia.data.sidecar import read_sidecar
+from intarsia.data.sidecar import Sidecar, read_sidecar
 from intarsia.data.slices import (
     VOLUME_SUFFIXES,
     Part,
@@ -53,6 +53,7 @@ from intarsia.data.slices import (
     suffix_of,
     whole_numbers,
 )
+from intarsia.data.top_rows import TopRows
 from intarsia.terminal import Notice
 
 IMAGE_SUFFIXES = (
@@ -125,6 +126,22 @@ def _decode(path: str | Path, bands: Bands, max_pixels: int | None, page: int) -
             return _decode_slice(str(path), file, part, max_pixels)
         path, page = file, part.index
     data = _read_whole(path, max_pixels, page)
+    return _decode_content(data, path, bands, max_pixels, page, read_sidecar(path))
+
+
+def decode_from_top(path: str | Path, *, bands: Bands, max_pixels: int | None = None) -> DecodedImage | TopRows:
+    """As `decode_image`, but what is decoded by rows where a file allows it and the decoders are installed."""
+    if part_of(path)[1] is not None or packed_image(path) is not None:
+        return decode_image(path, bands=bands, max_pixels=max_pixels)
+    data, named = _read_whole(path, max_pixels), read_sidecar(path)
+    rows = TopRows.of(data, path, bands) if named is None else None
+    return _decode_content(data, path, bands, max_pixels, 0, named) if rows is None else rows
+
+
+def _decode_content(
+    data: bytes, path: str | Path, bands: Bands, max_pixels: int | None, page: int, named: Sidecar | None
+) -> DecodedImage:
+    """The bytes of a file. named: what stands beside it."""
     if is_dicom(data):
         return DecodedImage(*read_dicom(data, path, frame=page, max_pixels=max_pixels))
     if data.startswith(NUMPY):
@@ -132,7 +149,6 @@ def _decode(path: str | Path, bands: Bands, max_pixels: int | None, page: int) -
             raise ValueError(f"{path}: an array file has no colours of its own; read it with bands='raw'")
         array = _read_array(data, path)
         return DecodedImage(array, FileBands(("",) * array.shape[2]))
-    named = read_sidecar(path)
     bands = bands if named is None else "raw"  # a name is that of a band as it is stored
     if data.startswith(TIFF):
         decoded = read_tiff(data, path, bands, max_pixels)
@@ -222,9 +238,9 @@ def _read_label(path: str | Path, page: int, colours: bool) -> npt.NDArray[Any]:
 
 def _grey_png(data: bytes) -> npt.NDArray[np.uint8] | None:
     """(H, W) of a PNG of 8-bit greys, by what is faster than Pillow with the same result; None for all else."""
-    if not is_grey(data):
+    if not is_grey_png(data):
         return None
-    fast = fast_stored(data)
+    fast = fast_stored_png(data)
     if fast is not None:
         return fast
     return cast("npt.NDArray[np.uint8] | None", cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))

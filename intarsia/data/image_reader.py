@@ -92,12 +92,16 @@ class ImageReader:
         is_wide = spec.values is not None and not spec.values.is_eight_bits
         return self.bands == "raw" or self.scale is not None or spec.scale is not None or is_wide
 
+    @property
+    def decodes(self) -> Bands:
+        """What is asked of the decoder of a file."""
+        return "rgb" if self.chosen is None and not self.takes_any_number else "raw"
+
     def read(self, path: str | Path, *, page: int = 0) -> npt.NDArray[Any]:
         """The image (H, W, C) of a file. Raises ValueError naming the file if it is none, or not for this model."""
         if self.stack is not None:
             return self.stack.read(path, page=page)
-        is_plain = self.chosen is None and not self.takes_any_number
-        decoded = decode_image(path, bands="rgb" if is_plain else "raw", max_pixels=self.max_pixels, page=page)
+        decoded = decode_image(path, bands=self.decodes, max_pixels=self.max_pixels, page=page)
         try:
             return self.convert(decoded)
         except ValueError as error:

@@ -281,11 +281,24 @@ def nearest(value: int | Colour, listed: Iterable[int | Colour], tolerance: int)
 
 def value_counts(label: Labels) -> dict[int, int]:
     """The distinct values of a label, ascending, with their pixel counts. Quick for 8 bits: 1 ms a million pixels."""
+    values, numbers = _counted(label)
+    return {int(value): int(number) for value, number in zip(values, numbers, strict=True)}
+
+
+def largest_share(label: Labels, *, ignored: int) -> float:
+    """The share of its most frequent value in a label's pixels that are not ignored; 1 where there are none."""
+    values, numbers = _counted(label)
+    counts = numbers[values != ignored]
+    return int(counts.max()) / int(counts.sum()) if counts.size else 1.0
+
+
+def _counted(label: Labels) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The distinct values, ascending, and their pixel counts."""
     if label.dtype == np.uint8 and 0 < label.size <= _EXACT:
         counts = _histogram(label)
-        return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
-    values, numbers = np.unique(label, return_counts=True)
-    return {int(value): int(number) for value, number in zip(values, numbers, strict=True)}
+        values = np.flatnonzero(counts)
+        return values, counts[values]
+    return np.unique(label, return_counts=True)
 
 
 def ranges(values: Iterable[int]) -> str:

@@ -12,12 +12,12 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from intarsia.data.containers import PACK_SUFFIX, file_on_disk
+from intarsia.data.containers import PACK_SUFFIX, file_on_disk, inside
 from intarsia.data.description.contained import PackedSplit
 from intarsia.data.description.model import IGNORE, DataDescription
 from intarsia.data.description.write import render
 from intarsia.data.packed.layout import name_arrays
-from intarsia.data.packed.reader import PackFile
+from intarsia.data.packed.reader import PackFile, is_packed_file
 from intarsia.data.packed.writer import EncodedSample, PackWriter, joined
 from intarsia.data.packed_source import PackSource
 from intarsia.io.whole_files import sweep, whole_file
@@ -97,12 +97,16 @@ def pack(
     """
     jobs = source.jobs()
     _check_names(source, jobs)
+    _check_not_read(source, jobs, out, in_shards=shard_bytes is not None)
     run = _Run(source, out, codec, jobs, _digest(source, jobs, codec, shard_bytes), processes, progress)
     if out.parent.is_dir():
         sweep(out.parent)
     if shard_bytes is None:
+        replaced = _shards_of(out)
         with run.samples(0) as samples:
             run.write(out, jobs, samples, None)
+        for left in replaced:
+            left.unlink(missing_ok=True)
         return run.result((), 0)
     done, shards = run.finished(overwrite)
     kept = done
@@ -176,9 +180,16 @@ class _Run:
             )  # fmt: skip
 
     def finished(self, overwrite: bool) -> tuple[int, list[Path]]:
-        """(samples, shards) that are there already. Raises ValueError for shards of something else."""
+        """(samples, shards) that are there already. Raises ValueError for shards of something else.
+
+        overwrite: shards of something else are replaced, and so are those of a packing that was finished; one that was
+        broken off goes on all the same. An index that is going to speak of other shards is removed.
+        """
         done, shards = 0, list[Path]()
-        for path in shards_there(self.out):
+        again = overwrite and _source_of(self.out) == self.digest
+        if overwrite:
+            self.out.unlink(missing_ok=True)
+        for path in [] if again else shards_there(self.out):
             try:
                 file = PackFile(path)
                 fits = file.header.source == self.digest and len(file) <= len(self.jobs) - done
@@ -189,7 +200,7 @@ class _Run:
                     f"{path} is there, and is of other data, another compression or another size of shards; remove it, "
                     "or give --overwrite"
                 )
-            if not fits or overwrite:
+            if not fits:
                 break
             _add(self.pixels, {part: Counter(found) for part, found in file.header.pixels.items()})
             done += len(file)
@@ -222,6 +233,33 @@ def _check_names(source: PackSource, jobs: Sequence[Job]) -> None:
         if name in seen:
             raise ValueError(f"two samples would be called {name} in the packed file; rename the image of one")
         seen.add(name)
+
+
+def _check_not_read(source: PackSource, jobs: Sequence[Job], out: Path, *, in_shards: bool) -> None:
+    """Raises ValueError where a file would be replaced while it is read: a mapping of it is no longer there then."""
+    goals = {os.path.realpath(path) for path in shards_there(out)} if in_shards else {os.path.realpath(out)}
+    containers = {
+        found.file for job in jobs for path in source.datasets[job[0]].paths(job[1]) if path and (found := inside(path))
+    }
+    for file in sorted(containers):
+        if goals & {os.path.realpath(shard) for shard in _shards_of(Path(file))}:
+            raise ValueError(f"{out}: its shards are those of {file}, which is read for it; give another name")
+
+
+def _shards_of(index: Path) -> list[Path]:
+    """The shards that a packed file speaks of; none of a file that is none."""
+    try:
+        return [index.with_name(name) for name in PackFile(index).header.shards] if is_packed_file(index) else []
+    except ValueError:
+        return []
+
+
+def _source_of(index: Path) -> str | None:
+    """The digest of what was packed into a file; None if there is no such file, or it is damaged."""
+    try:
+        return PackFile(index).header.source
+    except ValueError:
+        return None
 
 
 def _add(total: Pixels, more: Mapping[str, Counter[int]]) -> None:

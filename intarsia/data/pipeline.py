@@ -13,7 +13,7 @@ from intarsia.contracts import AnyTransform, Dataset, DrawingDataset, MixingTran
 from intarsia.data.datasets.mixed import MixedDataset, order_of
 from intarsia.data.labels import holds_sets, ranges, value_count, value_counts
 from intarsia.data.rare_classes import images_showing
-from intarsia.data.rows import load_rows
+from intarsia.data.rows import RowArray, load_rows
 from intarsia.data.sample_errors import with_text
 from intarsia.data.sampling import Order, RareClassOrder, WeightedOrder
 from intarsia.data.stage_times import READING, StageTimes
@@ -57,6 +57,7 @@ class Pipeline:
         self._steps = tuple(_joined(steps) for steps in by_member(self.transforms))
         self._rescale = tuple(map(_last_of, self._steps))
         self.times = StageTimes()
+        self._drawing = dataset if label_size == "input" and isinstance(dataset, DrawingDataset) else None
         self._reads_rows = label_size == "input" and all(
             bool(steps) and getattr(steps[0], "reads_rows", False) for steps in self._steps
         )
@@ -129,10 +130,13 @@ class Pipeline:
             with self.times.measure(READING):
                 sample = self._draw(index, rng)
                 if sample is None:
-                    rows = load_rows(self.dataset, index) if self._reads_rows and not whole else None
-                    if rows is not None:  # read by the first step, and not worth a cache
-                        return rows
-                    sample = self.dataset.load(index)
+                    sample = load_rows(self.dataset, index) if self._reads_rows and not whole else None
+                    if sample is None:
+                        sample = self.dataset.load(index)
+                    elif isinstance(sample.image, RowArray):
+                        if not sample.image.decodes:  # read by the first step, and not worth a cache
+                            return sample
+                        sample.image.measured = lambda: self.times.measure(READING)
             self.times.count(sample.image.nbytes + (0 if sample.label is None else sample.label.nbytes))
             return sample
         except ValueError:  # the data set's own word, which names the file
@@ -142,9 +146,7 @@ class Pipeline:
 
     def _draw(self, index: int, rng: np.random.Generator) -> Sample | None:
         """One of the samples that training may see at an index; None where there is but that of `load`."""
-        if self.label_size == "input" and isinstance(self.dataset, DrawingDataset):
-            return self.dataset.draw(index, rng)
-        return None
+        return None if self._drawing is None else self._drawing.draw(index, rng)
 
     def _transformed(self, sample: Sample, rng: np.random.Generator, count: int) -> Sample:
         """The sample after the first `count` steps of its data set."""

@@ -77,8 +77,11 @@ def slice_paths(path: str, axis: str, count: int) -> list[str]:
 
 def suffix_of(path: str | Path) -> str:
     """The ending of a file's name in lower case, with both of .nii.gz; slices have that of their file."""
-    name = PurePosixPath(file_of(str(path))).name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") and len(name) > len(".nii.gz") else PurePosixPath(name).suffix
+    name = file_of(str(path)).rstrip("/").rpartition("/")[2].lower()
+    if name.endswith(".nii.gz") and len(name) > len(".nii.gz"):
+        return ".nii.gz"
+    stem, dot, ending = name.rpartition(".")
+    return dot + ending if stem and ending else ""
 
 
 def stem_of(path: str | Path) -> str:

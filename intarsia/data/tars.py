@@ -187,4 +187,7 @@ def shown_endings(counts: Mapping[str, int]) -> str:
     """Endings with their numbers, for a message."""
     most = sorted(counts.items(), key=lambda item: -item[1])
     more = f" and {len(most) - _SHOWN} more" if len(most) > _SHOWN else ""
-    return ", ".join(f".{ending} ({count:,})" for ending, count in most[:_SHOWN]) + more
+    return (
+        ", ".join(f"{f'.{ending}' if ending else 'without an ending'} ({count:,})" for ending, count in most[:_SHOWN])
+        + more
+    )

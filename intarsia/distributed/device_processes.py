@@ -260,8 +260,10 @@ def named_devices(wanted: str | None, device: str) -> tuple[str, ...]:
     words = [word.strip() for word in wanted.split(",")]
     if wanted.startswith("cpu:") or (device == "cpu" and len(words) == 1):
         count = _number(wanted.removeprefix("cpu:"), wanted)
-        if count < 1 or device not in ("auto", "cpu"):
-            raise ValueError(f"--devices {wanted}: so many processes on the processor, with --device auto or cpu")
+        if count < 1:
+            raise ValueError(f"--devices {wanted}: expected how many processes on the processor, at least 1")
+        if device not in ("auto", "cpu"):
+            raise ValueError(f"--devices {wanted} means processes on the processor, and --device says {device}")
         return tuple(f"cpu:{number}" for number in range(count)) if count > 1 else ()
     if device not in ("auto", "cuda"):
         raise ValueError(f"--devices {wanted} is for several GPUs of CUDA, and --device says {device}")

@@ -49,7 +49,8 @@ class Certificate:
     seconds: for an image, the median of both. sizes: of the images, as (height, width).
     samples: which images they were, in words, names: each. calibrated: of int8, how many images its ranges were
     measured on, which are others; calibrated_on_these: for want of others, they are those that were compared.
-    runtime: what ran the file. failure: why it could not run, or "".
+    runtime: what ran the file. failure: why it could not run, or "". versions: of the programs that compared, by name.
+    weights_hash: SHA-256 of the original's file.
     """
 
     samples: str
@@ -72,6 +73,7 @@ class Certificate:
     calibrated: int = 0
     calibrated_on_these: bool = False
     versions: dict[str, str] = field(default_factory=dict)
+    weights_hash: str = ""
 
     @property
     def passed(self) -> bool:
@@ -116,6 +118,9 @@ def compare(
         except ValueError as error:
             return replace(count.certificate(), failure=f"{sample.name}, {_shape(sample.image)}: {error}")
         count.add(sample, theirs, ours, (between - began, time.perf_counter() - between))
+        if not count.is_finite:
+            reason = f"its {compared} are no numbers (nan or infinite) where the original's are"
+            return replace(count.certificate(), failure=f"{sample.name}, {_shape(sample.image)}: {reason}")
         if progress is not None:
             progress(number + 1)
     if not count.shares:
@@ -172,6 +177,7 @@ class _Count:
         self._sizes: dict[Size, None] = {}
         self._pixels = self._equal = self._labelled = 0
         self._largest = 0.0
+        self.is_finite = True
         self._seconds: tuple[list[float], list[float]] = ([], [])
 
     def add(self, sample: Sample, theirs: Any, ours: Any, seconds: tuple[float, float]) -> None:
@@ -187,7 +193,11 @@ class _Count:
         if self._empty.compared is not None:
             values = (getattr(one, self._empty.compared) for one in (theirs, ours))
             first, second = (np.asarray(one, dtype=np.float64) for one in values)
-            self._largest = max(self._largest, float(np.abs(first - second).max()))
+            known = np.isfinite(first)
+            apart = np.abs(first[known] - second[known]).max(initial=0.0)
+            self.is_finite = bool(np.isfinite(apart))
+            if self.is_finite:
+                self._largest = max(self._largest, float(apart))
         for times, one in zip(self._seconds, seconds, strict=True):
             times.append(one)
         if sample.label is not None and self._metrics is not None:
@@ -202,7 +212,9 @@ class _Count:
         if self._metrics is not None and self._labelled:
             name = "rmse" if of_depths else "mIoU"
             first, second = (float(metric.report().summary[name]) for metric in self._metrics)
-            scores = (first, second)
+            scores = (
+                (first, second) if np.isfinite(first) and np.isfinite(second) else None
+            )  # nan: no pixel had a class
         original, exported = (statistics.median(times) if times else 0.0 for times in self._seconds)
         return replace(
             self._empty,
@@ -212,7 +224,7 @@ class _Count:
             equal=self._equal / self._pixels if self._pixels else 0.0,
             lowest=min(self.shares, key=lambda share: share[1], default=("", 0.0)),
             largest_difference=None if self._empty.compared is None else self._largest,
-            labelled=self._labelled,
+            labelled=self._labelled if scores else 0,
             mean_iou=None if of_depths else scores,
             rmse=scores if of_depths else None,
             seconds=(original, exported),

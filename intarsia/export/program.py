@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
+import re
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from intarsia.contracts import Size
 from intarsia.export.contract import Contract
@@ -30,8 +34,15 @@ small image has one: torch.export takes a one for one that never changes."""
 PROBES: tuple[tuple[int, Size], ...] = ((1, (1, 1)), (2, (1, 97)), (1, (160, 97)), (3, (61, 83)))
 """Images, how many and of which size, by which graphs for torch are chosen."""
 
+LARGE: tuple[Size, ...] = ((733, 941), (1290, 1021))
+"""Images by which graphs are asked whether they are right at other sizes than the one that they were followed with."""
+
 LARGEST_SIDE = 2**15
 """Pixels; no graph should end at a smaller size."""
+
+PATIENCE = 600.0
+"""Seconds of the processor for following a network with images of any size. torch carries sizes along as formulas, and
+where each is made of all before it (timm's Swin, whose maps are padded to windows at each level) it does not end."""
 
 ANY = Dim.DYNAMIC
 
@@ -47,6 +58,11 @@ def exported(module: Deployable, *, device: torch.device | str = "cpu", for_torc
     program = _followed(module, LARGER if _has_windows(module) else EXAMPLE, device)
     if module.contract.size is None and _is_of_small_images(program):
         program = _followed(module, LARGER, device)
+    if module.contract.size is None and (condition := _tied(program, module)):
+        raise ValueError(
+            "the network makes a number of the size of its image, so that the graph is right for images of the size "
+            f"that it was followed with alone: {condition}"
+        )
     if for_torch and module.contract.size is None:
         with contextlib.suppress(ValueError), sizes_left_open():  # a network may ask such questions itself
             other = exported(module, device=device)
@@ -59,12 +75,31 @@ def _followed(module: Deployable, size: Size, device: torch.device | str) -> Exp
     inputs = example(module, size, device=device)
     shapes = {"image": dict.fromkeys(_free_dimensions(contract), ANY), "size": None}
     try:
-        with quiet(), torch.no_grad():
+        with quiet(), torch.no_grad(), _patient(PATIENCE if contract.size is None else math.inf):
             return torch.export.export(
                 module, inputs, dynamic_shapes={name: shapes[name] for name in ("image", "size")[: len(inputs)]}
             )
     except Exception as error:  # whatever it cannot follow has an error of its own
         raise ValueError(reason_of(error)) from error
+
+
+@contextlib.contextmanager
+def _patient(seconds: float) -> Iterator[None]:
+    """Raises ValueError where a network is entered further when the time is over."""
+    end = time.thread_time() + seconds
+
+    def look(module: nn.Module, _: object) -> None:
+        if time.thread_time() > end:
+            raise ValueError(
+                f"torch had not followed the sizes of its maps after {seconds:.0f} seconds, when it came to "
+                f"{type(module).__name__}"
+            )
+
+    handle = register_module_forward_pre_hook(look)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextlib.contextmanager
@@ -123,6 +158,38 @@ def _has_windows(module: Deployable) -> bool:
 def _is_of_small_images(program: ExportedProgram) -> bool:
     """Whether a graph ends at some size of images: a map of one cell, which has rules of its own, had one in it."""
     return any(bool(found.upper < LARGEST_SIDE) for found in program.range_constraints.values())
+
+
+def _tied(program: ExportedProgram, module: Deployable) -> str:
+    """The first of the conditions "a size is this number" that torch takes for granted, and that does not hold of large
+    images; "" for none.
+
+    It is there where a network made a number of a size, as `float(height)` does: the number is in the graph. Archives
+    of torch check what was taken for granted at each call; ONNX has nothing for it, and would be silently wrong. (Two
+    sizes that are the same in the example are no number: most such conditions are of the order in memory alone.)
+    """
+    assumed: Any = program
+    conditions = getattr(assumed, "_guards_code", None) or []
+    asked = [one for one in conditions if _NUMBER.search(one)]
+    if not asked:
+        return ""
+    assumed._guards_code = asked
+    try:
+        check: Any = getattr(assumed.module(), "_guards_fn", None)
+    finally:
+        assumed._guards_code = conditions
+    for size in LARGE if check is not None else ():
+        height, width = at_least(size, 4 * module.least_size)
+        shape = module.contract.shape(module.contract.batch or 3, height, width)
+        try:
+            check(torch.empty(shape, dtype=getattr(torch, module.contract.dtype), device="meta"), None)
+        except AssertionError as error:
+            return reason_of(error)
+    return ""
+
+
+_NUMBER = re.compile(r" == (?!0$|1$)\d+$")
+"""A condition that is an equation with a number; 0 and 1 are those of remainders and of axes that are copied along."""
 
 
 def _taken(program: ExportedProgram, module: Deployable, device: torch.device | str) -> int:

@@ -168,6 +168,14 @@ def is_exported(task: object) -> bool:
     return isinstance(task, ExportedTask)
 
 
+def has_decided(task: object) -> bool:
+    """Whether labels come out of a file as its own threshold has decided, which nothing changes afterwards."""
+    if not isinstance(task, ExportedTask):
+        return False
+    contract = task.model.runtime.meta.contract
+    return contract.output not in ("logits", "probs") and not contract.says_all_of(task.num_classes)
+
+
 def runtime_name(task: object) -> str:
     """What runs the file of a task."""
     assert isinstance(task, ExportedTask)
@@ -209,7 +217,7 @@ class ExportedPredictor(_OfFile):
     @property
     def _is_open(self) -> bool:
         """Whether the file leaves open what its numbers mean for the label."""
-        return self._contract.output in ("logits", "probs") or self._contract.says_all_of(len(self.classes))
+        return not has_decided(self.task)
 
     def check_fields(self, wanted: RequestedFields) -> None:
         """See `Predictor`."""
@@ -283,7 +291,8 @@ def inference_of(inference: InferenceSpec, contract: Contract) -> InferenceSpec:
     if contract.output not in ("logits", "depth"):
         is_open = contract.output == "probs" or (tells_two_apart(inference) and contract.says_all_of(2))
         decides = inference.foreground_above if is_open else None
-        inference = replace(inference, threshold=None, two_class_threshold=decides)
+        count = inference.num_classes if inference.threshold is None else 2  # of one logit, the file gives both classes
+        inference = replace(inference, threshold=None, two_class_threshold=decides, num_classes=count)
     if contract.size is not None:
         height, width = contract.size
         slides = inference.mode != "whole" and inference.crop_size == contract.size

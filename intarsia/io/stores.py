@@ -57,15 +57,32 @@ def is_address(text: PathLike) -> bool:
 
 def refuse_data(place: PathLike) -> None:
     """Raises ValueError for an address in the place of data that are read again and again."""
-    text = str(place)
-    address = re.sub(r"^([^/]+:)/+", r"\1//", text)  # a path has one slash left
+    address = _address_of(place)
     scheme = scheme_of(address)
-    if scheme in PROTOCOLS and not os.path.exists(text):
+    if scheme in PROTOCOLS and not os.path.exists(str(place)):
         copy = "aws s3 sync s3://BUCKET/FOLDER FOLDER" if scheme == "s3" else "a tool of its own"
         raise ValueError(
             f"{public(address)}: data for training and evaluation are read from this machine, again and again: copy "
             f"them first ({copy}), packed or as tars where they are many; `intarsia predict` takes addresses"
         )
+
+
+def refuse_output(place: PathLike, name: str) -> None:
+    """Raises ValueError for an address in the place of what is written to this machine, where a folder called ``s3:``
+    would hold it. name: of the option.
+    """
+    address = _address_of(place)
+    if scheme_of(address) in PROTOCOLS:
+        fix = "give a path, and copy it there afterwards; `intarsia predict` writes into object stores"
+        if scheme_of(address) == "file":
+            fix = f"give its path: {unquote(address.removeprefix('file://'))}"
+        raise ValueError(f"{name} {public(address)}: this is written to a disk of this machine: {fix}")
+
+
+def _address_of(place: PathLike) -> str:
+    """What somebody has written; of an address a `Path` has one slash left."""
+    text = str(place)
+    return text if scheme_of(text) else re.sub(r"^([^/]+:)/+", r"\1///" if text.startswith("file:") else r"\1//", text)
 
 
 def is_web(address: str) -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from intarsia.contracts import PathLike
+from intarsia.io.stores import refuse_output
 from intarsia.io.text import encodable
 
 _MACHINE = re.sub(r"[^A-Za-z0-9]+", "_", platform.node()) or "here"
@@ -173,7 +174,8 @@ def _is_left_over(name: str) -> bool:
 
 
 def _goal(path: Path) -> Path:
-    """Where the file really lies. Raises ValueError for a folder."""
+    """Where the file really lies. Raises ValueError for a folder, and for an address, which is no place to write to."""
+    refuse_output(path, "the place for a file")
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give the name of a file")
     return Path(os.path.realpath(path)) if path.is_symlink() else path

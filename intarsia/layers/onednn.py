@@ -31,6 +31,10 @@ LEAST_WORK = 192
 orders numbers anew before and after it computes. Measured on an AMD EPYC with AVX-512; benchmarks/README.md has the
 figures. In channels last it need not order, and takes all."""
 
+PROCESSORS = ("AVX2", "AVX512")
+"""On which it was measured, as torch names what it computes with. Where they have AVX2 alone, predictions gain as much,
+and training steps nothing."""
+
 KNOWN = ("torch.nn.", "intarsia.")
 """Whose layers are known to read maps in channels last; others may take it that numbers lie row by row."""
 
@@ -38,8 +42,8 @@ KNOWN = ("torch.nn.", "intarsia.")
 def by_onednn(network: nn.Module, images: Tensor) -> AbstractContextManager[Any]:
     """Around the call of a network on `images`: what is faster so is computed by oneDNN, forwards and backwards.
 
-    Does nothing with several threads, elsewhere than on a processor with AVX-512, under autocast, for other numbers
-    than float32, for a network without such a convolution, and while a graph is made of it (torch.compile,
+    Does nothing with several threads, elsewhere than on a processor with AVX2 or AVX-512, under autocast, for other
+    numbers than float32, for a network without such a convolution, and while a graph is made of it (torch.compile,
     torch.export, torch.fx, torch.jit).
     """
     if not _applies(images):
@@ -72,7 +76,7 @@ def _applies(images: Tensor) -> bool:
         and torch.get_num_threads() == 1
         and torch.backends.mkldnn.is_available()
         and bool(torch.backends.mkldnn.enabled)
-        and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and torch.backends.cpu.get_cpu_capability() in PROCESSORS
     )
 
 

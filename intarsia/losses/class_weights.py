@@ -14,11 +14,11 @@ from torch import Tensor
 
 def as_buffer(values: float | Sequence[float] | None) -> Tensor | None:
     """What a loss registers as a buffer, not persistent: (K,), (1,) for a single number, or None."""
-    return None if values is None else torch.tensor(values, dtype=torch.float32).view(-1)
+    return None if values is None else torch.as_tensor(values, dtype=torch.float32).detach().clone().view(-1)
 
 
 def in_precision_of(x: Tensor, buffer: Tensor, values: float | Sequence[float]) -> Tensor:
     """The weights (K,) on the device and in the dtype of `x`, as exact as that is."""
     if x.dtype == torch.float64:
-        return torch.tensor(values, dtype=torch.float64, device=x.device).view(-1)
+        return torch.as_tensor(values, dtype=torch.float64, device=x.device).detach().view(-1)
     return buffer.to(x.dtype)

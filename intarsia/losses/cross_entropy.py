@@ -86,8 +86,13 @@ class CrossEntropyLoss(nn.Module):
         )
 
     def of_resized(self, logits: ResizedLogits, target: Tensor, *, weight: Tensor | None = None) -> Tensor:
-        """What the loss gives for `logits.whole`, which are never made; see `resized_cross_entropy`."""
+        """What the loss gives for `logits.whole`, which are never made; see `resized_cross_entropy`.
+
+        A single logit, whose labels are 0 and 1, is enlarged: it is no larger than the labels.
+        """
         self._check(logits.shape[1])
+        if logits.shape[1] == 1:
+            return self.forward(logits.whole, target, weight=weight)
         sum_of, mean_of = (sigmoid_sum, self._sigmoid_mean) if self.use_sigmoid else (softmax_sum, self._softmax_mean)
 
         def loss(low: Tensor, target: Tensor) -> Tensor:

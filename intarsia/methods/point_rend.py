@@ -58,7 +58,9 @@ def most_uncertain_pixels(logits: Tensor, num_points: int) -> tuple[Tensor, Tens
     height, width = logits.shape[2:]
     uncertainties = uncertainty(logits).flatten(1)  # (N, H * W)
     if torch.compiler.is_exporting():  # ONNX knows no number of points that depends on the size; torch's sort, it does
-        index = uncertainties.sort(dim=1, descending=True).indices[:, :num_points]
+        order = uncertainties.sort(dim=1, descending=True).indices
+        # Of a slice, torch takes for granted that it is all, or that it is not, as in the image that it has followed.
+        index = order.index_select(1, torch.arange(torch.sym_min(num_points, height * width), device=logits.device))
     else:
         index = uncertainties.topk(min(num_points, height * width), dim=1).indices  # (N, P)
     dtype = torch.promote_types(logits.dtype, torch.float32)

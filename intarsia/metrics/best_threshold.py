@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from intarsia.contracts import Report
-from intarsia.metrics.confusion import CHUNK, check_outside, count_values
+from intarsia.metrics.confusion import CHUNK, check_outside, count_values, ignored_pixels
 from intarsia.metrics.foreground import SCORES, image_scores, in_fixed_point
 from intarsia.metrics.iou import TOGETHER, IoUMetric
 
@@ -143,7 +143,7 @@ class BestThresholdMetric:
         return self.metric.report_of(matrix, images=self._images, foreground=of_images, threshold=threshold)
 
 
-def probability_table(foreground: Tensor, label: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+def probability_table(foreground: Tensor, label: Tensor, ignore_index: int | None) -> tuple[Tensor, Tensor]:
     """Count pixels by their probability, without waiting for the device: (2, BINS + 1) int64 of labelled background and
     foreground; and how many labels are no class, ().
 
@@ -155,7 +155,7 @@ def probability_table(foreground: Tensor, label: Tensor, ignore_index: int) -> t
     for start in range(0, labels.numel(), CHUNK):
         bins = scores[start : start + CHUNK].nan_to_num(nan=0.0).mul(BINS).ceil().clamp_(0, BINS).to(torch.int32)
         rows = labels[start : start + CHUNK].to(torch.int32)
-        ignored = rows == ignore_index
+        ignored = ignored_pixels(rows, ignore_index)
         rows = torch.where((rows < 0) | (rows > 1), 2, rows)
         counts += count_values(bins.add_(rows * size).masked_fill_(ignored, 3 * size), counts.numel())
     return counts[: 2 * size].view(2, size).clone(), counts[2 * size : -1].sum()

@@ -31,7 +31,9 @@ class ImageBootstrap:
     first, step: image n that is counted here is number first + n * step.
     """
 
-    def __init__(self, num_classes: int, *, ignore_index: int = IGNORE_INDEX, replicates: int = REPLICATES) -> None:
+    def __init__(
+        self, num_classes: int, *, ignore_index: int | None = IGNORE_INDEX, replicates: int = REPLICATES
+    ) -> None:
         if replicates < 2:
             raise ValueError(f"replicates: expected 2 or more, found {replicates}")
         self.num_classes = num_classes

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from intarsia.contracts import IGNORE_INDEX, Size
-from intarsia.metrics.confusion import CHUNK, count_values
+from intarsia.metrics.confusion import CHUNK, count_values, ignored_pixels
 
 DILATION_RATIO = 0.02
 """Width of the band along a contour, as a share of the image's diagonal."""
@@ -32,7 +32,7 @@ class BoundaryCounter:
     """
 
     def __init__(
-        self, num_classes: int, *, ignore_index: int = IGNORE_INDEX, dilation_ratio: float = DILATION_RATIO
+        self, num_classes: int, *, ignore_index: int | None = IGNORE_INDEX, dilation_ratio: float = DILATION_RATIO
     ) -> None:
         if not dilation_ratio > 0:
             raise ValueError(f"dilation_ratio: expected a share of the diagonal above 0, found {dilation_ratio}")
@@ -46,7 +46,7 @@ class BoundaryCounter:
         nothing = self.num_classes  # stands for ignored pixels, and for those far from every contour
         reach = band_width((label.shape[0], label.shape[1]), self.dilation_ratio)
         label = label.to(prediction.device, non_blocking=True)
-        ignored = label == self.ignore_index
+        ignored = ignored_pixels(label, self.ignore_index)
         first = _band(torch.where(ignored, nothing, label.to(torch.int32)), reach, nothing)
         second = _band(torch.where(ignored, nothing, prediction.to(torch.int32)), reach, nothing)
         both = torch.where(first == second, first, nothing)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from intarsia.contracts import IGNORE_INDEX
-from intarsia.metrics.confusion import CHUNK, count_values
+from intarsia.metrics.confusion import CHUNK, count_values, ignored_pixels
 
 BINS = 15
 """As in the paper."""
@@ -48,7 +48,7 @@ class Calibration:
     bins: of equal width from 0 to 1.
     """
 
-    def __init__(self, *, ignore_index: int = IGNORE_INDEX, bins: int = BINS) -> None:
+    def __init__(self, *, ignore_index: int | None = IGNORE_INDEX, bins: int = BINS) -> None:
         if bins < 1:
             raise ValueError(f"bins: expected 1 or more, found {bins}")
         self.ignore_index = ignore_index
@@ -64,7 +64,7 @@ class Calibration:
             predicted, truth, sure = (values[start : start + CHUNK] for values in flat)
             share = sure.to(torch.float64).nan_to_num(nan=0.0)
             place = share.mul(bins).to(torch.int64).clamp_(0, bins - 1)
-            place.mul_(2).add_(predicted == truth).masked_fill_(truth == self.ignore_index, 2 * bins)
+            place.mul_(2).add_(predicted == truth).masked_fill_(ignored_pixels(truth, self.ignore_index), 2 * bins)
             pixels = count_values(place, 2 * bins + 1)[:-1].view(bins, 2)  # wrong, right
             sums = share.new_zeros(2 * bins + 1).index_add_(0, place, share.mul_(_UNIT).round_())  # whole: exact
             sums = sums[:-1].view(bins, 2).sum(dim=1)

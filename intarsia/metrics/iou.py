@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ from intarsia.metrics.agreement import class_groups, cohens_kappa, frequency_wei
 from intarsia.metrics.bootstrap import ImageBootstrap
 from intarsia.metrics.boundary import BoundaryCounter
 from intarsia.metrics.calibration import Calibration
-from intarsia.metrics.confusion import check_outside, outside, pixel_table
+from intarsia.metrics.confusion import check_outside, class_indices, outside, pixel_table
 from intarsia.metrics.foreground import SCORES as OF_FOREGROUND
 from intarsia.metrics.foreground import EmptyImages, ForegroundScores
 from intarsia.metrics.per_image import ImageScores
@@ -81,7 +82,7 @@ class IoUMetric:
         *,
         num_classes: int,
         classes: Sequence[str] | None = None,
-        ignore_index: int = IGNORE_INDEX,
+        ignore_index: int | None = IGNORE_INDEX,
         metrics: Sequence[str] = ("mIoU",),
         beta: float = 1.0,
         nan_to_num: float | None = None,
@@ -125,13 +126,14 @@ class IoUMetric:
         """Whether `update` must be told how sure the network was."""
         return self.calibration is not None
 
-    def update(self, prediction: Tensor, label: Tensor, confidence: Tensor | None = None) -> None:
+    def update(self, prediction: Any, label: Any, confidence: Tensor | None = None) -> None:
         """Count one image: prediction and label (H, W) class indices. The counts live on the prediction's device.
 
-        Of a batch, (N, H, W), each image is counted. confidence: of the same shape, the probability of each predicted
-        class. Raises ValueError if it is needed and missing, and for a pixel that is no class; of an accelerator, which
-        is not waited for, `report` says that.
+        Tensors or arrays. Of a batch, (N, H, W), each image is counted. confidence: of the same shape, the probability
+        of each predicted class. Raises ValueError if it is needed and missing, for real numbers, and for a pixel that
+        is no class; of an accelerator, which is not waited for, `report` says that.
         """
+        prediction, label = class_indices(prediction, "prediction"), class_indices(label, "label")
         if label.dim() == 3 and prediction.shape == label.shape:
             for index in range(len(label)):
                 self.update(prediction[index], label[index], None if confidence is None else confidence[index])

@@ -28,7 +28,7 @@ class ImageScores:
     num_classes: K, classes of labels and predictions.
     """
 
-    def __init__(self, num_classes: int, *, ignore_index: int = IGNORE_INDEX) -> None:
+    def __init__(self, num_classes: int, *, ignore_index: int | None = IGNORE_INDEX) -> None:
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.counts = torch.zeros(BINS, dtype=torch.int64)

@@ -5,6 +5,7 @@ The arguments are those that people know of segmentation_models.pytorch, where s
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -14,6 +15,8 @@ from intarsia.recipes.published import separate
 from intarsia.recipes.trunk_facts import strides_of
 
 _DEPTHS = (3, 5)
+_NAMES_OF_NORMS = {"batchnorm": "BN", "instancenorm": "IN", "layernorm": "LN2d", "groupnorm": "GN", "identity": "none"}
+"""As segmentation_models.pytorch and torch write them."""
 _OF_UNETS = ("depth", "decoder_channels", "decoder_interpolation", "decoder_norm")
 _OF_ALL = ("decoder_channels", "decoder_norm")
 TAKEN: dict[str, tuple[str, ...]] = {
@@ -71,7 +74,7 @@ def with_options(values: Mapping[str, Any], decoder: str, options: DecoderOption
             raise ValueError(_refusal(name, decoder, taken))
     head, blocks = model["decode_head"], _blocks(model["decode_head"])
     if options.depth is not None:
-        blocks = _shallower(model, decoder, options.depth)
+        blocks = _shallower(model, decoder, whole_number("depth", options.depth))
     if options.decoder_channels is not None:
         _widen(head, decoder, options.decoder_channels, blocks)
     if options.decoder_attention_type is not None:
@@ -120,19 +123,39 @@ def _shallower(model: Config, decoder: str, depth: int) -> int:
 
 def _widen(head: Config, decoder: str, channels: int | Sequence[int], blocks: int) -> None:
     if decoder.partition("-")[0] in _ONE_WIDTH:
-        if not isinstance(channels, int) or channels < 1:
-            raise ValueError(f"decoder_channels of {decoder} is one number, found {channels!r}")
-        head["channels"] = channels
+        width = 0 if isinstance(channels, Sequence) else whole_number("decoder_channels", channels)
+        if width < 1:
+            raise ValueError(f"decoder_channels of {decoder} is one number, 1 or more; found {channels!r}")
+        head["channels"] = width
         return
-    if isinstance(channels, int) or len(channels) != blocks or min(channels) < 1:
+    if isinstance(channels, int) or len(channels) != blocks:
         raise ValueError(
             f"decoder_channels of {decoder} are {blocks} numbers here, one for each block, the coarsest first; found "
             f"{channels!r}"
         )
-    head["decoder_channels"] = tuple(channels)
+    widths = tuple(whole_number("decoder_channels", width) for width in channels)
+    if min(widths) < 1:
+        raise ValueError(f"decoder_channels are 1 or more in each block, found {widths}")
+    head["decoder_channels"] = widths
+
+
+def whole_number(what: str, value: Any) -> int:
+    """Of whatever type, one of NumPy's too. Raises ValueError for what is no whole number, or a truth value."""
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise ValueError(f"{what} is a whole number, found {value!r} ({type(value).__name__})")
 
 
 def _norm(decoder: str, norm: str | Mapping[str, Any]) -> Config | None:
+    if not isinstance(norm, (str, Mapping)):
+        raise ValueError(f"decoder_norm is a name ('BN', 'IN', 'none') or settings with a type; found {norm!r}")
+    if isinstance(norm, str) and norm in _NAMES_OF_NORMS:
+        raise ValueError(f"there is no decoder_norm {norm!r}. Did you mean {_NAMES_OF_NORMS[norm]!r}?")
+    if norm == "GN":
+        raise ValueError("decoder_norm='GN' does not say how many groups: dict(type='GN', num_groups=32)")
     if norm != "none":
         return {"type": norm} if isinstance(norm, str) else dict(norm)
     if decoder.partition("-")[0] not in _WITHOUT_NORM:

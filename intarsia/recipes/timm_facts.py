@@ -59,7 +59,12 @@ class OfTIMM:
 
     def depth(self) -> int:
         """The blocks of a plain transformer. Raises ValueError for others, and where heads cannot run its last."""
-        return len(_built(self.name, open_blocks=1).network[0].blocks)
+        try:
+            return len(_built(self.name, open_blocks=1).network[0].blocks)
+        except ValueError as error:
+            raise ValueError(
+                f"eomt runs in the last blocks of a plain transformer: {error}; take mask2former"
+            ) from error
 
     def heads(self) -> int:
         """The heads of attention of a plain transformer. Raises ValueError for one without tokens before patches."""

@@ -66,3 +66,17 @@ def of_strides(levels: Levels, strides: tuple[int, ...]) -> list[int | None]:
     """The last level of each stride, or None where there is none."""
     last = {stride: index for index, (_, stride) in enumerate(levels)}
     return [last.get(stride) for stride in strides]
+
+
+def dilated_levels(heads: str, network: Network, stride: int) -> tuple[tuple[int, int], ...]:
+    """(channels, stride) of the levels, the last dilated to `stride`. heads: who wants that, with the verb.
+
+    Raises ValueError for a network that cannot be dilated so far.
+    """
+    try:
+        return network.levels(output_stride=stride)
+    except ValueError as error:
+        raise ValueError(
+            f"{heads} for networks that can be dilated to stride {stride}: {error}; take upernet or segformer, or dpt "
+            "for a plain transformer"
+        ) from error

@@ -38,7 +38,7 @@ from intarsia.recipes.dilated import NORM, cross_entropy
 from intarsia.recipes.published import Family
 from intarsia.recipes.schedules import adamw
 from intarsia.recipes.timm_shown import METHODS
-from intarsia.recipes.trunk_facts import Network, of_strides
+from intarsia.recipes.trunk_facts import Network, dilated_levels, of_strides
 
 PLAIN_RATE, PYRAMID_RATE, LINEAR_RATE = 1e-4, 3e-4, 1e-3
 _FINEST, _MOST = 4, 4
@@ -181,7 +181,7 @@ def _segformer(network: Network, num_logits: int, bands: int) -> Config:
 def _deeplabv3plus(network: Network, num_logits: int, bands: int) -> Config:
     """A coarser last level has smaller rates: as wide in pixels as those of the paper, which are for stride 16."""
     options: Config = {"output_stride": 16} if network.dilates else {}
-    levels = network.levels(**options)
+    levels = dilated_levels("deeplabv3plus is", network, 16) if options else network.levels()
     fine = max((index for index, (_, stride) in enumerate(levels) if stride <= _FINEST), default=None)
     if fine is None or fine == len(levels) - 1:
         raise ValueError(
@@ -199,13 +199,7 @@ def _deeplabv3plus(network: Network, num_logits: int, bands: int) -> Config:
 def _dilated(head: str, network: Network, num_logits: int, bands: int) -> Config:
     """One head on the last level, and the usual second one on the level before it, both at the stride of the papers."""
     stride = 8
-    try:
-        levels = network.levels(output_stride=stride)
-    except ValueError as error:
-        raise ValueError(
-            f"pspnet and deeplabv3 are for networks that can be dilated to stride {stride}: {error}; take upernet or "
-            "segformer, or dpt for a plain transformer"
-        ) from error
+    levels = dilated_levels("pspnet and deeplabv3 are", network, stride)
     channels = [width for width, _ in levels[-2:]]
     own: Config = {"channels": 512, "pool_scales": (1, 2, 3, 6)}
     if head == "ASPPHead":

@@ -103,7 +103,17 @@ def create_model(
     )
 
 
+_INSTEAD = {
+    "encoders": "model.normalise(images), of images of 0 to 255, for get_preprocessing_fn",
+    "datasets": "intarsia.train(model, data=FOLDER, out=RUN)",
+    "from_pretrained": "intarsia.create_model(FILE), and `intarsia weights convert` for folders of that library",
+    "utils": "a loop of your own, or intarsia.train(model, data=FOLDER, out=RUN)",
+}
+"""Of that library, what is not here."""
+
+
 def __getattr__(name: str) -> Any:
     if name in ("losses", "metrics"):
         return import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    instead = f"; instead there is {_INSTEAD[name]}" if name in _INSTEAD else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{instead} (docs/python.md)")

@@ -28,7 +28,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from intarsia.metrics.functional import confusion_matrix
+from intarsia.metrics.confusion import confusion_matrix
 
 Counts = tuple[Tensor, Tensor, Tensor, Tensor]
 REDUCTIONS = ("micro", "macro", "weighted", "micro-imagewise", "macro-imagewise", "weighted-imagewise", "none")
@@ -78,10 +78,7 @@ def get_stats(
 def _of_classes(output: Tensor, target: Tensor, num_classes: int, ignore_index: int | None) -> Counts:
     nothing = -1 if ignore_index is None else ignore_index
     matrices = torch.stack(
-        [
-            confusion_matrix(found, truth, num_classes=num_classes, ignore_index=nothing)
-            for found, truth in zip(output, target, strict=True)
-        ]
+        [confusion_matrix(found, truth, num_classes, nothing) for found, truth in zip(output, target, strict=True)]
     )  # fmt: skip  (N, C, C)
     tp = matrices.diagonal(dim1=1, dim2=2)
     fp, fn = matrices.sum(1) - tp, matrices.sum(2) - tp

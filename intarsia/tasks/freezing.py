@@ -49,6 +49,10 @@ def matching(network: nn.Module, pattern: str, *, what: str) -> tuple[list[nn.Mo
 
     what: for whom, at the beginning of a message. Raises ValueError if there are none, with the nearest names.
     """
+    if not isinstance(pattern, str):
+        raise ValueError(
+            f"{what} takes names, each as an argument of its own: {what}('backbone', ...); found {pattern!r}"
+        )
     modules = [module for name, module in network.named_modules() if name and fnmatchcase(name, pattern)]
     single = [parameter for name, parameter in network.named_parameters() if fnmatchcase(name, pattern)]
     if not modules and not single:
@@ -75,6 +79,6 @@ def _frozen_names(module: nn.Module, prefix: str) -> Iterator[str]:
 
 def _nearest(network: nn.Module, pattern: str) -> str:
     names = [name for name, _ in network.named_modules() if name]
-    close = difflib.get_close_matches(pattern, names, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(pattern, names, n=3, cutoff=0.6)
     children = f"There are: {', '.join(dict(network.named_children()))}, and what is below them"
     return f"Did you mean {' or '.join(map(repr, close))}? {children}" if close else children

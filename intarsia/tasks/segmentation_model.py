@@ -8,6 +8,7 @@ Shape letters: N images, C bands, K scores a pixel, H, W height and width of the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -58,6 +59,8 @@ class SegmentationModel(nn.Module):
     network: logits of normalised images, at its own stride. preprocess: mean, deviation, and the multiples of which
     sides of images must be. normalises: whether images come as they are stored, 0 to 255 for colours, and are
     normalised here; otherwise they come normalised, as `normalise` does it. align_corners: of the last resizing.
+
+    shapes: of the tensors of the state, as they were when it was made.
     """
 
     def __init__(
@@ -81,8 +84,10 @@ class SegmentationModel(nn.Module):
         self._network = (network,)
         for own in _OWN:
             self.__dict__[own] = getattr(network, own)
-        self.preprocess = preprocess
+        kinds = (value.dtype for value in self.parameters() if value.is_floating_point())
+        self.preprocess = preprocess.to(next(kinds, torch.float32))  # of a network made under another default
         self._held: list[nn.Module] = []
+        self.shapes = shapes_of(self.state_dict())
         self._never_trained = frozenset(name for name, value in self.named_parameters() if not value.requires_grad)
 
     @property
@@ -118,20 +123,22 @@ class SegmentationModel(nn.Module):
     def set_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Say how images are normalised: mean and deviation of each band as stored, red first.
 
-        Raises ValueError for other numbers than one for each band, and for a deviation of 0.
+        Raises ValueError for other numbers than one for each band, and for a deviation that is not above 0.
         """
         self.preprocess = Preprocess(self.normalised_by(mean, std)).to(self.preprocess.mean)
         self.facts = replace(self.facts, knows_normalisation=True)
 
     def normalised_by(self, mean: Sequence[float], std: Sequence[float]) -> PreprocessSpec:
         """The preprocessing with this mean and deviation of each band as stored, red first. Errors as above."""
-        if not len(mean) == len(std) == self.bands or not all(std):
+        means, deviations = _numbers(mean), _numbers(std)
+        usable = all(map(math.isfinite, (*means, *deviations))) and all(value > 0 for value in deviations)
+        if not len(means) == len(deviations) == self.bands or not usable:
             raise ValueError(
-                f"mean and std are one number for each of the {self.bands} bands, std not 0; found mean={tuple(mean)} "
-                f"and std={tuple(std)}"
+                f"mean and std are one number for each of the {self.bands} bands, std above 0; found mean={mean} and "
+                f"std={std}"
             )
         step = -1 if self.preprocess.spec.channel_order == "bgr" else 1
-        return replace(self.preprocess.spec, mean=tuple(map(float, mean))[::step], std=tuple(map(float, std))[::step])
+        return replace(self.preprocess.spec, mean=means[::step], std=deviations[::step])
 
     def normalise(self, images: Tensor) -> Tensor:
         """Stored images (N, C, H, W) or (C, H, W), RGB of 0 to 255 or bands as they are -> what `forward` takes.
@@ -146,10 +153,12 @@ class SegmentationModel(nn.Module):
                 f"nobody has said how images of {self.bands} bands are normalised: give create_model mean=(...) and "
                 "std=(...), one number for each band as stored; or call set_normalisation"
             )
-        batch = images if images.dim() == 4 else images.unsqueeze(0)
+        single = isinstance(images, Tensor) and images.dim() == 3
+        batch = images.unsqueeze(0) if single else images
+        self._check(batch)
         x = self.preprocess.normalised(self.preprocess.in_order(batch))
         x = self.preprocess.in_order(x)  # and back, since `forward` takes images as they come
-        return x if images.dim() == 4 else x.squeeze(0)
+        return x.squeeze(0) if single else x
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) of any size -> scores (N, K, H, W), at least in float32.
@@ -185,6 +194,8 @@ class SegmentationModel(nn.Module):
         names: of modules or parameters, with * and ? as in file names: "backbone", "backbone.layer[12]", "*.bias".
         Raises ValueError for a name that matches nothing, with the names of the children; or if nothing is left.
         """
+        if not names:
+            raise ValueError("freeze: say what, model.freeze('backbone'); * and ? stand for parts of a name")
         frozen = Frozen(self, names)
         self._held = [*self._held, *frozen.norms()]
         frozen.hold()
@@ -221,8 +232,7 @@ class SegmentationModel(nn.Module):
 
     def _inputs(self, images: Tensor) -> Tensor:
         """What the network takes: normalised, channels in its order, padded at the right and below."""
-        if images.dim() != 4:
-            raise ValueError(f"expected images (N, {self.bands}, H, W), found {tuple(images.shape)}")
+        self._check(images)
         if not self.normalises and not images.is_floating_point():
             raise ValueError(
                 f"expected normalised images in floating point, found {images.dtype}: give model.normalise(images), or "
@@ -235,6 +245,19 @@ class SegmentationModel(nn.Module):
         x = _padded(x, rows, columns, self.preprocess.spec.pad_value)
         return _padded(x, max(rows, self.least_size), max(columns, self.least_size), 0.0)
 
+    def _check(self, images: Tensor) -> None:
+        """Raises ValueError for what is no batch of images of these bands."""
+        if not isinstance(images, Tensor):
+            raise ValueError(
+                f"expected a tensor of images (N, {self.bands}, H, W), found a {type(images).__name__}. Files, arrays "
+                "and PIL images are for the predictor of a weights file: intarsia.load(FILE).predict(...)"
+            )
+        if images.dim() == 4 and images.shape[1] == self.bands:
+            return
+        last = images.dim() == 4 and images.shape[3] == self.bands
+        hint = "; channels stand before height and width: images.permute(0, 3, 1, 2)" if last else ""
+        raise ValueError(f"expected images (N, {self.bands}, H, W), found {tuple(images.shape)}{hint}")
+
     def _at_size(self, scores: Tensor, images: Tensor) -> Tensor:
         """Scores (N, K, h, w) of padded images -> of the images, (N, K, H, W)."""
         height, width = images.shape[2:]
@@ -244,6 +267,19 @@ class SegmentationModel(nn.Module):
         if tuple(scores.shape[2:]) != (rows, columns):
             scores = resize(scores, (rows, columns), align_corners=self.align_corners)
         return scores if (rows, columns) == (height, width) else scores[:, :, :height, :width]
+
+
+def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Of all tensors, by name."""
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
+def _numbers(values: Sequence[float]) -> tuple[float, ...]:
+    """A sequence of any kind as numbers; nothing for what is none."""
+    try:
+        return tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        return ()
 
 
 def _padded(x: Tensor, rows: int, columns: int, value: float) -> Tensor:

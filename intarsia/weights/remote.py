@@ -13,7 +13,7 @@ import hashlib
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from intarsia.io.stores import STORES, opened
+from intarsia.io.stores import HERE, STORES, opened, scheme_of
 from intarsia.io.whole_files import write_whole
 from intarsia.terminal import progress, say
 from intarsia.weights.download import LARGEST, OfflineError, cache_folder, is_offline
@@ -32,7 +32,7 @@ def fetch_remote(address: str) -> Path:
 
     Raises ValueError if there is no such file, it is too large, or the store cannot be reached or needs a library.
     """
-    if is_offline():
+    if is_offline() and scheme_of(address) not in HERE:
         raise OfflineError(f"{address} is not fetched: INTARSIA_OFFLINE is set")
     try:
         system, path = opened(address)

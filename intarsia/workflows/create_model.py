@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,13 +15,11 @@ from intarsia import recipes
 from intarsia.config.language.reader import Config
 from intarsia.contracts import IGNORE_INDEX, PathLike
 from intarsia.recipes.decoder_options import DecoderOptions, with_options
-from intarsia.recipes.hf_facts import MARK as OF_TRANSFORMERS
-from intarsia.recipes.timm_shown import MARK as OF_TIMM
 from intarsia.recipes.trunk_heads import HEADS
 from intarsia.spec import RunSpec
 from intarsia.terminal import say
-from intarsia.workflows.hub import PREFIX
-from intarsia.workflows.hub_trunks import is_of_transformers, network_at, place_of
+from intarsia.workflows.hub_trunks import network_at
+from intarsia.workflows.model_arguments import check_name, counted, recipe_mark, say_if_of_another_scale
 
 if TYPE_CHECKING:
     from intarsia.tasks.classifying_model import Activation
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from intarsia.weights.pretrained.fit import FirstConvolution
 
 _COLOURS = 3
-_OF_TIMM_AT_THE_HUB = r"^(timm://|(hf[-_]hub:|hf://)?timm/)"
-"""What stands before a name of timm where the Hugging Face Hub lists it."""
 
 
 def create_model(
@@ -39,7 +36,7 @@ def create_model(
     trunk: PathLike | None = None,
     num_classes: int | None = None,
     bands: int | None = None,
-    pretrained: bool | str = "auto",
+    pretrained: bool | PathLike | None = "auto",
     weights: PathLike | None = None,
     normalise: bool = False,
     mean: Sequence[float] | None = None,
@@ -63,8 +60,8 @@ def create_model(
     or a folder with a config.json.
     num_classes: 1 is a single logit, for a sigmoid. Of a published recipe and of weights by default theirs.
     bands: of the images, by default 3.
-    pretrained: of the trunk, as after `--pretrained`: True must be had, False takes random weights, "auto" takes those
-    that are usual where there are some, and says what it did; or a file, an address, a name.
+    pretrained: of the trunk, as after `--pretrained`: True must be had, False or None is random weights, "auto" takes
+    those that are usual where there are some, and says what it did; or a file, an address, a name.
     weights: of the whole network instead, a file or name; with `allow_partial`, as far as they fit.
     normalise: False takes normalised images, as segmentation_models.pytorch and `intarsia.trunk` do, and leaves it to
     `model.normalise` or to your own pipeline; True takes them as they are stored, 0 to 255 for colours, as everything
@@ -80,11 +77,11 @@ def create_model(
 
     Raises ValueError for what there is not, does not fit together, or cannot be had.
     """
-    if weights is not None and pretrained not in ("auto", False):
+    check_name(name)
+    if weights is not None and pretrained not in ("auto", False, None):
         raise ValueError("weights has the whole network and pretrained its trunk: give one of them")
-    for what, count in (("num_classes", num_classes), ("bands", bands)):
-        if count is not None and count < 1:
-            raise ValueError(f"{what} is 1 or more, found {count}")
+    num_classes, bands = counted("num_classes", num_classes), counted("bands", bands)
+    say_if_of_another_scale(mean, std)
     source = _source(name, trunk, num_classes, bands, auxiliary=auxiliary)
     options = DecoderOptions(
         depth, decoder_channels, decoder_attention_type, decoder_interpolation, decoder_norm
@@ -98,9 +95,13 @@ def create_model(
 
         source = replace(source, weights=find_weights(weights))
     return built_model(
-        source, pretrained=pretrained, normalise=normalise, mean=mean, std=std, first_convolution=first_convolution,
-        allow_partial=allow_partial,
+        source, pretrained=_start(pretrained), normalise=normalise, mean=mean, std=std,
+        first_convolution=first_convolution, allow_partial=allow_partial,
     )  # fmt: skip
+
+
+def _start(pretrained: bool | PathLike | None) -> bool | str:
+    return pretrained if isinstance(pretrained, bool) else False if pretrained is None else os.fspath(pretrained)
 
 
 def built_model(
@@ -162,7 +163,7 @@ def _source(
             raise ValueError(f"{name} says which network it is: leave trunk out")
         source = _of_file(name, num_classes, bands)
     else:
-        source = _of_recipe(_recipe(str(name), None if trunk is None else str(trunk)), num_classes, bands)
+        source = _of_recipe(_recipe(str(name), trunk), num_classes, bands)
     kept = {key: value for key, value in source.values.items() if auxiliary or key != "auxiliary_head"}
     return replace(source, values=kept)
 
@@ -175,7 +176,7 @@ def _is_file(name: PathLike, trunk: PathLike | None) -> bool:
     return not known and Path(name).is_dir()
 
 
-def _recipe(name: str, trunk: str | None) -> str:
+def _recipe(name: str, trunk: PathLike | None) -> str:
     """The name of a recipe. Raises ValueError for a decoder that there is not, or that stands without a trunk."""
     if trunk is None and name in HEADS and name not in recipes.short_names():
         raise ValueError(
@@ -183,32 +184,16 @@ def _recipe(name: str, trunk: str | None) -> str:
         )
     if trunk is None:
         return name
+    if "_timm:" in name or "_hf:" in name:
+        raise ValueError(f"{name} says on which network it is: leave trunk out")
     if name.partition("-")[0] not in HEADS:
         near = difflib.get_close_matches(name.lower().replace("+", "plus"), HEADS, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"there is no decoder {name!r} for a trunk.{hint} There are: {', '.join(HEADS)}")
-    recipe = f"{name}{_marked(trunk)}"
+    recipe = f"{name}{recipe_mark(trunk)}"
     if not recipes.decoder(recipe):
         raise recipes.UnknownRecipeError(recipe)
     return recipe
-
-
-def _marked(trunk: str) -> str:
-    """The trunk as it stands in a recipe's name, behind the mark that says whose it is."""
-    network = re.sub(_OF_TIMM_AT_THE_HUB, "", trunk)
-    if network == trunk and is_of_transformers(trunk):
-        return f"{OF_TRANSFORMERS}{place_of(trunk).removeprefix(PREFIX)}"
-    return f"{OF_TIMM}{_name_in_timm(network, trunk)}"
-
-
-def _name_in_timm(name: str, trunk: str) -> str:
-    """The name. Raises ValueError for what is no name of timm."""
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise ValueError(
-            f"trunk is the name of a network of timm, as 'resnet34' or 'convnext_tiny.in12k'; found {trunk[:100]!r}. A "
-            "backbone of transformers is 'hf://OWNER/NAME', or a folder with a config.json"
-        )
-    return name
 
 
 def _of_recipe(name: str, num_classes: int | None, bands: int | None) -> Source:
@@ -317,19 +302,28 @@ def _started(
     """Put weights into a new model; what they were, as run.json notes it."""
     from types import SimpleNamespace
 
-    from intarsia.workflows.pretrained import start_from
+    from intarsia.workflows.pretrained import NotToBeHadError, start_from
     from intarsia.workflows.run_options import RunOptions
 
     if source.weights is not None:
         return _whole(model, source.weights, allow_partial=allow_partial)
     if source.file is not None:
         return _whole(model, source.file, allow_partial=False)
-    begun = start_from(SimpleNamespace(model=model.network), spec, RunOptions(out=Path()))
+    try:
+        begun = start_from(SimpleNamespace(model=model.network), spec, RunOptions(out=Path()))
+    except NotToBeHadError as error:
+        raise NotToBeHadError(_in_python(str(error))) from error
     if pretrained is True and not begun.loaded:
-        raise ValueError(f"pretrained=True: {'; '.join(begun.notes)}. pretrained=False begins with random weights")
+        said = "; ".join(begun.notes).replace("starts from random weights, not from ", "is to start from ")
+        raise ValueError(f"pretrained=True: {_in_python(said)}. pretrained=False begins with random weights")
     for note in begun.notes:
-        say(note)
+        say(_in_python(note))
     return begun.loaded
+
+
+def _in_python(note: str) -> str:
+    """What a training says, with arguments in the place of options."""
+    return re.sub(r"--pretrained ([\w./:@-]*\w)", r"pretrained=\1", note)
 
 
 def _whole(model: SegmentationModel, found: About, *, allow_partial: bool) -> tuple[Mapping[str, Any], ...]:

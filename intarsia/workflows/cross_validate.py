@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from intarsia.data.description.write import write_description
 from intarsia.distributed.launchers import launch_of
+from intarsia.io.stores import refuse_output
 from intarsia.io.whole_files import write_text
 from intarsia.terminal import say
 from intarsia.workflows.folds import MOST_FOLDS, folds_of, kept_whole
@@ -130,6 +131,7 @@ def _asked(request: TrainingRequest) -> dict[str, Any]:
 
 def _begin(out: Path, asked: Mapping[str, Any], *, overwrite: bool) -> None:
     """Make room, or refuse a folder in which something else was begun."""
+    refuse_output(out, "--out")
     file = out / "cv.json"
     there = sorted(out.glob("fold_*"))
     if not file.exists() and there:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from intarsia.data.cache_place import CachePlace, in_words
+from intarsia.data.cache_place import CachePlace, in_words, samples_in_words
 from intarsia.data.memory_folder import MemoryFolder, memory_place
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sample_cache import SampleCache, use_cache
@@ -17,6 +18,7 @@ from intarsia.io.folders import existing_above
 
 _SHARE = 0.5
 """Of the free room, where no size is said."""
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _SPARED = 10**9
 """Bytes of /dev/shm that stay free: batches pass from workers through it."""
 
@@ -48,8 +50,12 @@ def open_cache(text: str | None, pipeline: Pipeline, out: Path) -> OpenCache | N
             f"--cache keeps samples of image files, and {type(pipeline.dataset).__name__} reads none: leave it out"
         )
     there = cache.ledger()
-    has = f", {there.samples:,} samples ({in_words(there.bytes)}) are there" if there.samples else ""
-    note = f"decoded samples are kept in {cache.folder}, at most {in_words(cache.limit)}{has}"
+    has = f"{samples_in_words(there.samples)} ({in_words(there.bytes)}) {'is' if there.samples == 1 else 'are'} there"
+    if cache.limit:
+        note = f"decoded samples are kept in {cache.folder}, at most {in_words(cache.limit)}"
+        note += f", {has}" if there.samples else ""
+    else:
+        note = f"decoded samples are read from {cache.folder}: {has}; none are added, since it may not be written to"
     return OpenCache(cache, memory, note)
 
 
@@ -62,7 +68,7 @@ def _in_memory(place: CachePlace, out: Path) -> tuple[SampleCache, MemoryFolder]
         free = min(free_memory(torch.device("cpu")), shutil.disk_usage(folder).free - _SPARED) + used
         if place.size is not None and place.size > free:
             raise ValueError(
-                f"--cache {place}: {in_words(max(free, 0))} of memory are free for it; give a smaller size, or a "
+                f"--cache {place.words}: {in_words(max(free, 0))} of memory are free for it; give a smaller size, or a "
                 "folder: --cache DIR"
             )
         limit = place.size if place.size is not None else max(int(free * _SHARE), 0)
@@ -80,6 +86,8 @@ def _in_folder(folder: Path, size: int | None) -> SampleCache:
     try:
         cache = SampleCache.opened(folder, limit)
     except (OSError, NotImplementedError) as error:  # the latter of a file system without locks
+        if getattr(error, "errno", None) in _READ_ONLY and (there := SampleCache(folder, 0)).ledger().samples:
+            return there
         raise ValueError(f"--cache {folder} cannot be used: {getattr(error, 'strerror', None) or error}") from None
     if size is None:  # what it holds already is no free room any more
         cache = SampleCache(folder, limit + cache.ledger().bytes)

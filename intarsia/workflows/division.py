@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from intarsia.data.description.apart import advice_of
 from intarsia.data.description.assign import own_splits, parts_of
-from intarsia.data.description.divide import COPIES, divide, group_names
+from intarsia.data.description.divide import COPIES, divide, divide_in_blocks
 from intarsia.data.description.mixed import Member, MixedDescription, whole_window
 from intarsia.data.description.splits import MemberSplit, ShareSplit, Split, scene_rules
+from intarsia.data.description.together import Together, belong_together
 from intarsia.data.labels import label_values
 from intarsia.data.scenes.ground import blocks_on_same_ground
 from intarsia.io.cores import available_cores
@@ -37,6 +38,8 @@ class Pool:
     sorted. groups: of each. pixels: (N, K) of each label value in each image, ignored ones left out, or of each class
     where a pixel may have several. classes: names of the values. member: which of several data sets it is, or "".
     windows: of scenes of one of several data sets, with whole paths and units that begin with its name.
+    kept: what stays whole, in words. order: of images that are all of one volume or series, the numbers of neighbours
+    one after the other; there is nothing to divide whole then, and each image is its own group.
     """
 
     description: DataDescription
@@ -46,14 +49,22 @@ class Pool:
     classes: tuple[str, ...]
     member: str = ""
     windows: tuple[SceneWindow, ...] = ()
+    kept: str = ""
+    order: tuple[int, ...] = ()
 
     def divided(self, targets: Mapping[str, float], *, seed: int, stratify: bool) -> dict[str, list[str]]:
         """The images of every part; see `divide`."""
+        if self.order:
+            pixels = self.pixels[list(self.order)] if stratify else None
+            names = divide_in_blocks(len(self.images), targets, seed=seed, pixels=pixels)
+            return parts_of(names, [self.images[number] for number in self.order], list(targets))
         try:
             names = divide(self.groups, targets, seed=seed, pixels=self.pixels if stratify else None)
         except ValueError as error:
             if things_in([self]) == "images":
-                raise
+                if not self.kept:
+                    raise
+                raise ValueError(f"{error}. {self.kept}; --by says it in another way") from None
             raise ValueError(
                 f"{error}. Of scenes, a block is what is divided, and those on the same ground are one: a smaller "
                 "`block:` in the description (of at least its window) makes more of them"
@@ -64,11 +75,13 @@ class Pool:
         """Some of the images."""
         index = {image: number for number, image in enumerate(self.images)}
         chosen = [index[image] for image in sorted(images)]
+        place = {number: new for new, number in enumerate(chosen)}
         return replace(
             self,
             images=tuple(self.images[number] for number in chosen),
             groups=tuple(self.groups[number] for number in chosen),
             pixels=self.pixels[chosen],
+            order=tuple(place[number] for number in self.order if number in place),
         )
 
 
@@ -120,7 +133,7 @@ def _read(
                 known.append((dataset, number))
     images = tuple(sorted(places))
     by = description.groups if by is None else by
-    groups = _block_groups(alone, images, windows, by) if windows else _groups(alone, images, by)
+    together = _together(alone, images, windows, by)
     named = alone if common is None else common
     count = len(named.classes) if named.multi_label else label_values(named.num_classes)
 
@@ -137,14 +150,25 @@ def _read(
 
     rows = _each("reading labels", counted, images)
     classes = named.classes if named.num_classes > 1 else ("background", *named.classes)
+    order = tuple(together.in_order(range(len(images)))) if together.is_one else ()
+    groups = images if order else together.groups
+    found = Pool(alone, images, groups, np.stack(rows), classes, kept=str(together), order=order)
     if common is None or member is None:
-        return Pool(alone, images, tuple(groups), np.stack(rows), classes)
-    whole = tuple(whole_window(member, window) for window in windows)
-    return Pool(alone, images, tuple(groups), np.stack(rows), classes, member.name, whole)
+        return found
+    return replace(found, member=member.name, windows=tuple(whole_window(member, window) for window in windows))
 
 
-def _groups(description: DataDescription, images: Sequence[str], by: str | None) -> list[str]:
-    return _copies(description, images) if by == COPIES else group_names(images, by)
+def _together(
+    description: DataDescription, images: tuple[str, ...], windows: Sequence[SceneWindow], by: str | None
+) -> Together:
+    """What each image, or block of scenes, belongs to."""
+    root = description.root
+    if windows:
+        groups, what = _block_groups(description, images, windows, by), "" if by is None else f"groups by '{by}'"
+        return Together(root, images, tuple(groups), what, is_chosen=by is not None, is_block=True)
+    if by == COPIES:
+        return Together(root, images, tuple(_copies(description, images)), f"groups by '{by}'", is_chosen=True)
+    return belong_together(root, images, by)
 
 
 def _block_groups(
@@ -160,7 +184,11 @@ def _block_groups(
             "share: blocks on the same ground stay together without it; leave it out"
         )
     scene = {window.unit: window.scene for window in windows}
-    names = list(blocks) if by is None else group_names([scene[block] for block in blocks], by)
+    names = (
+        list(blocks)
+        if by is None
+        else list(belong_together(description.root, [scene[block] for block in blocks], by).groups)
+    )
     index = {block: number for number, block in enumerate(blocks)}
     same = ((index[a], index[b]) for a, b in blocks_on_same_ground(description.root, windows))
     named: dict[str, int] = {}
@@ -295,3 +323,12 @@ def things_in(pools: Sequence[Pool]) -> str:
     """What is divided: "images", "blocks" of scenes, or both."""
     kinds = {bool(scene_rules(rule)) for pool in pools for rule in pool.description.splits.values()}
     return " and ".join(name for of_scenes, name in ((False, "images"), (True, "blocks")) if of_scenes in kinds)
+
+
+def kept_in(pools: Sequence[Pool]) -> list[str]:
+    """What a division keeps whole, in words; of several data sets with their names."""
+    found = []
+    for pool in pools:
+        text = f"{pool.kept}, of which each part has a block of neighbours" if pool.order else pool.kept
+        found += [f"{pool.member}: {text}" if pool.member else text] if text else []
+    return found

@@ -22,6 +22,7 @@ from intarsia.export.task import is_exported
 from intarsia.inference.outputs.label_values import SERVERS
 from intarsia.inference.threshold import predictor_at
 from intarsia.io.cores import available_cores
+from intarsia.io.stores import refuse_output
 from intarsia.terminal import notices_shown, progress, say, warn
 from intarsia.visual.fonts import use_font
 from intarsia.workflows.assemble import check_dataset
@@ -32,7 +33,7 @@ from intarsia.workflows.locate import local
 from intarsia.workflows.predict_devices import quietly
 from intarsia.workflows.score_label_maps import show
 from intarsia.workflows.scores import with_scores, within
-from intarsia.workflows.thresholds import choose, choose_each, keep, keeps_threshold, kept_note
+from intarsia.workflows.thresholds import changed_by, choose, choose_each, keep, keeps_threshold, kept_note
 from intarsia.workflows.trained_model import OpenModel, labelled_images, open_models
 from intarsia.workflows.views import with_views
 
@@ -121,7 +122,7 @@ def evaluate_model(request: EvaluationRequest) -> Report | None:
     usual = not any((*as_usual, request.slide, request.augment))
     folder = request.out or _default_folder(model, request, usual=usual)
     if not request.choose_threshold and request.threshold is None and (note := kept_note(model.spec, model.meta)):
-        say(f"note: {note} (--threshold changes it)")
+        say(f"note: {note} ({changed_by(model.task)})")
     check_confusion(request.confusion, metric.metric)
     report = _together(names, scoring, request) if names else scoring.score(request)
     predictor = scoring.predictor
@@ -317,6 +318,9 @@ def _workers(request: EvaluationRequest, pipeline: Pipeline) -> int:
 
 def _check(request: EvaluationRequest) -> None:
     """What makes no sense whatever the model is."""
+    for option, place in (("--out", request.out), ("--report", request.report)):
+        if place is not None:
+            refuse_output(place, option)
     if not request.choose_threshold:
         return
     if request.threshold is not None:

@@ -96,11 +96,13 @@ class Gallery:
         count(self.metric, prediction, label, confidence=confidence, instances=instances)
         if self.details is not self.metric:
             self.details.update(prediction, label, confidence)
-        found = confusion_matrix(prediction, label, len(self.details.classes), self.details.ignore_index)
+        ignored = self.details.ignore_index
+        assert ignored is not None  # data sets name one
+        found = confusion_matrix(prediction, label, len(self.details.classes), ignored)
         pixels = int(found.sum())
         iou, accuracy = image_iou(found), int(found.diagonal().sum()) / pixels if pixels else np.nan
         if self.several:
-            counts, _, _ = set_counts(prediction, label, self.several, self.details.ignore_index)
+            counts, _, _ = set_counts(prediction, label, self.several, ignored)
             iou = report_of(counts.cpu(), [""] * self.several, images=1).summary["mIoU"]
         index = len(self.scores)
         self.scores.append((iou, accuracy))
@@ -280,7 +282,7 @@ def report_content(
         summary=summary,
         scores=scores,
         matrix=matrix.numpy(),
-        ignore_index=details.ignore_index,
+        ignore_index=IGNORE_INDEX if details.ignore_index is None else details.ignore_index,
         interval=interval,
         class_intervals=torch.stack([low, high]).numpy(),
         bins=bins,

@@ -20,12 +20,12 @@ from intarsia.export.quantise import quantise, shown
 from intarsia.export.runtime import read_meta
 from intarsia.export.task import is_exported
 from intarsia.export.web.runtime_files import RuntimeFiles
-from intarsia.io.digest import file_hash
+from intarsia.io.stores import refuse_output
 from intarsia.io.whole_files import DiskFullError, folder_aside, sweep
 from intarsia.terminal import progress, say
 from intarsia.weights.file import WeightsMeta
 from intarsia.workflows.export_for import MOST, Receiver, receiver_of
-from intarsia.workflows.export_proof import AT_LEAST, certify, check_share, kept_if_proven, write_certificates
+from intarsia.workflows.export_proof import AT_LEAST, certify, check_share, hash_of, kept_if_proven, write_certificates
 from intarsia.workflows.export_request import FORMATS, ONE_SIZE, Exported, ExportRequest, made_with
 from intarsia.workflows.export_samples import CALIBRATION, Samples
 from intarsia.workflows.export_web import prepared, write_web
@@ -85,6 +85,7 @@ def export_model(request: ExportRequest) -> list[Exported]:
 
 def _make_folder(out: Path) -> None:
     """Raises ValueError where no file can be written, before anything is computed."""
+    refuse_output(out, "-o")
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
@@ -147,7 +148,7 @@ def _write(
     """The file without its certificate, and what it says about itself."""
     module = receiver.module(deployable(model.task, model.spec.inference, contract), model)
     program = exported(module, for_torch=name in ("pt2", "aoti"))
-    meta = ExportMeta(contract, _about(model), _hash(model.file), made_with(name))
+    meta = ExportMeta(contract, _about(model), hash_of(model.file), made_with(name, contract.precision))
     if name == "pt2":
         pt2.write(program, path, meta)
     elif name == "aoti":
@@ -335,10 +336,6 @@ def _plain(config: Any) -> Any:
     return json.loads(json.dumps(config, default=str))
 
 
-def _hash(file: Path) -> str:
-    return file_hash(file) if file.is_file() else ""
-
-
 # --- Its proof --------------------------------------------------------------------------------------------------
 
 
@@ -394,7 +391,7 @@ def verify(
     ours = of_exported(file, open_exported(file, threads=threads)).predictor()
     meta = read_meta(file)
     model = open_model(against, config=config, device="cpu")
-    if meta.weights_hash and _hash(model.file) != meta.weights_hash:
+    if meta.weights_hash and hash_of(model.file) != meta.weights_hash:
         say(f"note: {file} was exported from other weights than {model.file}, as their hashes say")
     certificate = certify(model, ours, meta, Samples(model, samples, count), at_least=at_least)
     _say(Exported(file, certificate))

@@ -21,7 +21,9 @@ from intarsia.export.contract import ExportMeta
 from intarsia.export.task import runtime_name
 from intarsia.inference.predictor import Predictor
 from intarsia.inference.tta import without_resizing
+from intarsia.io.digest import file_hash
 from intarsia.io.whole_files import write_text
+from intarsia.version import versions_of
 from intarsia.workflows.export_request import Exported
 from intarsia.workflows.export_samples import Samples
 from intarsia.workflows.trained_model import OpenModel
@@ -74,7 +76,22 @@ def certify(
         same_within=SAME_DEPTH[contract.precision] if contract.answer == "depth" else None,
     )  # fmt: skip
     names, calibrated = tuple(samples.names), len(meta.calibration)
-    return replace(found, names=names, calibrated=calibrated, calibrated_on_these=samples.were_seen)
+    return replace(
+        found, names=names, calibrated=calibrated, calibrated_on_these=samples.were_seen,
+        versions=versions_of(["intarsia", "torch", *_RUN_BY.get(found.runtime, ())]), weights_hash=hash_of(model.file),
+    )  # fmt: skip
+
+
+def hash_of(file: Path) -> str:
+    """SHA-256 of a weights file; "" where the model is no file."""
+    return file_hash(file) if file.is_file() else ""
+
+
+_RUN_BY = {
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"), "OpenVINO": ("openvino",), "TensorRT": ("tensorrt",),
+    "ExecuTorch": ("executorch",), "LiteRT": ("ai-edge-litert",), "Core ML": ("coremltools",),
+}  # fmt: skip
+"""Name of a runtime -> its packages."""
 
 
 def _without_resizing(predictor: Predictor) -> Predictor:

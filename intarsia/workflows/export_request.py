@@ -87,11 +87,13 @@ class Exported:
 
 
 _MADE_WITH = {
-    "onnx": ["onnx", "onnxscript"], "openvino": ["onnx", "openvino"], "tensorrt": ["onnx", "onnxscript", "tensorrt"],
+    "onnx": ["onnx", "onnxscript"], "openvino": ["onnx", "onnxscript", "openvino"],
+    "tensorrt": ["onnx", "onnxscript", "tensorrt"],
     "executorch": ["executorch"], "litert": ["litert-torch"], "coreml": ["coremltools"],
 }  # fmt: skip
 
 
-def made_with(name: str) -> dict[str, str]:
+def made_with(name: str, precision: str) -> dict[str, str]:
     """The programs that a file of this format is made with, and their versions."""
-    return versions_of(["intarsia", "torch", *_MADE_WITH.get(name, [])])
+    measures = ["onnxruntime"] if precision == "int8" else []
+    return versions_of(["intarsia", "torch", *_MADE_WITH.get(name, []), *measures])

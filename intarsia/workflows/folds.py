@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 from intarsia.data.description.assign import write_lists
 from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.splits import ShareSplit, Split
-from intarsia.workflows.division import Pool, data_of, divide_pools, read_pools, things_in, with_splits, without_test
+from intarsia.workflows.division import (
+    Pool,
+    data_of,
+    divide_pools,
+    kept_in,
+    read_pools,
+    things_in,
+    with_splits,
+    without_test,
+)
 
 if TYPE_CHECKING:
     from intarsia.data.description.model import DataDescription
@@ -133,7 +142,4 @@ def fold_of_run(description: DataDescription, fold: str, by: str | None, run: Pa
 
 def kept_whole(folds: Folds) -> str:
     """What stays together in folds, as the end of a sentence; "" for nothing."""
-    by = folds.groups or folds.description.groups
-    if by is not None:
-        return f"; {sum(len(set(pool.groups)) for pool in folds.pools)} groups by {by!r} stay whole"
-    return ""
+    return "".join(f"; {text}" for text in kept_in(folds.pools))

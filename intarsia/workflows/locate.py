@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from intarsia.contracts import PathLike
 from intarsia.guide.published import Checkpoint, find_published, near_names
+from intarsia.io.stores import is_web, public
 from intarsia.weights.download import fetch
 from intarsia.weights.maps.nnunet_plans import folds_of
 from intarsia.weights.remote import fetch_remote, prefixes
@@ -87,6 +88,11 @@ def members_of(weights: PathLike | Sequence[PathLike]) -> tuple[PathLike, ...]:
     Raises ValueError for an empty list, and for a cross-validation of which a fold is not trained.
     """
     if not isinstance(weights, str | os.PathLike):
+        if not isinstance(weights, Iterable):
+            raise ValueError(
+                f"found a {type(weights).__name__}; expected {EXPECTED}, or several of them. A model in memory becomes "
+                "a file by intarsia.save(model, FILE, classes=...)"
+            )
         found = tuple(member for one in weights for member in members_of(one))
         if not found:
             raise ValueError(f"found no weights in an empty list; expected {EXPECTED}, or several of them")
@@ -124,6 +130,11 @@ def known(weights: PathLike) -> bool:
 
 
 def _unknown(text: str) -> str:
+    if is_web(text):
+        return (
+            f"{public(text)} is no published checkpoint, and weights of others are not fetched from the web: download "
+            "it (curl -LO ADDRESS), look at it (intarsia weights info FILE), and name the file"
+        )
     near = near_names(text)
     of_file = find_published(text.replace("\\", "/").rpartition("/")[2])
     hint = f"; did you mean {' or '.join(near)}?" if near else ""

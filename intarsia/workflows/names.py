@@ -138,10 +138,11 @@ def _with_classes_of(source: About, recipe: str) -> Config:
     return config if library is None or not library.settings else config.override(library.settings)
 
 
-def inspect_data(path: Path, *, multi_label: bool | None = None) -> Findings:
+def inspect_data(path: Path, *, multi_label: bool | None = None, groups: str | None = None) -> Findings:
     """What the data doctor finds in a folder or for a description file, with a progress bar.
 
-    multi_label: of a folder, whether a pixel may have several classes; None lets the data decide.
+    multi_label: of a folder, whether a pixel may have several classes; None lets the data decide. groups: what stays
+    together where images are divided, None for what a description says.
 
     Raises ValueError if there is nothing to look at.
     """
@@ -149,15 +150,15 @@ def inspect_data(path: Path, *, multi_label: bool | None = None) -> Findings:
     from intarsia.terminal import progress
 
     with progress("reading images and labels") as bar:
-        return examine(path, progress=bar, multi_label=multi_label)
+        return examine(path, progress=bar, multi_label=multi_label, groups=groups)
 
 
-def usable_data(path: Path) -> tuple[DataDescription, Findings]:
-    """The description of data that training can use.
+def usable_data(path: Path, *, groups: str | None = None) -> tuple[DataDescription, Findings]:
+    """The description of data that training can use. groups: see `inspect_data`.
 
     Raises ValueError with every problem and the files concerned if it could not.
     """
-    findings = inspect_data(path)
+    findings = inspect_data(path, groups=groups)
     if findings.problems:
         lines = [line for problem in findings.problems for line in problem.lines(10)]
         raise ValueError("\n".join([f"{path} cannot be trained on:", *lines, f"see: intarsia data check {path}"]))

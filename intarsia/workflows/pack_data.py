@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from intarsia.data.cache_place import in_words
 from intarsia.data.containers import PACK_SUFFIX
 from intarsia.data.description.contained import tar_files
 from intarsia.data.packed.codecs import best_installed, compressor
@@ -16,6 +17,7 @@ from intarsia.data.packing import Estimate, Packed, estimate, pack, shards_there
 from intarsia.data.prepare.run import default_processes
 from intarsia.data.tars import tar_index
 from intarsia.io.folders import existing_above
+from intarsia.io.stores import refuse_output
 from intarsia.terminal import progress, say
 from intarsia.workflows.names import described
 
@@ -58,12 +60,13 @@ def pack_data(request: PackRequest) -> PackResult:
     Raises ValueError for data that cannot be trained on or packed, a name that does not fit, files in the way, and a
     disk that is too full; DiskFullError if it becomes so meanwhile.
     """
+    refuse_output(request.out, "-o")
     if request.out.suffix.lower() != PACK_SUFFIX:
         raise ValueError(f"-o {request.out}: the name of packed data must end in {PACK_SUFFIX}")
     if request.out.exists() and not request.overwrite and not request.dry_run:
         raise ValueError(f"{request.out} is there already; remove it, give another name, or give --overwrite")
     if request.shard_size is not None and request.shard_size < _LEAST_SHARD:
-        raise ValueError(f"--shard-size: expected at least 1MB, found {request.shard_size} bytes")
+        raise ValueError(f"--shard-size: expected at least 1MB, found {in_words(request.shard_size).replace(' ', '')}")
     codec = request.compression or best_installed()
     compressor(codec)
     source = PackSource.of(described(request.data), request.data)
@@ -74,10 +77,10 @@ def pack_data(request: PackRequest) -> PackResult:
     there = 0 if request.shard_size is None else sum(path.stat().st_size for path in shards_there(request.out))
     if expected.size * _RESERVE > free + there:
         raise ValueError(
-            f"{request.out} would have about {expected.size / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} GB free: "
+            f"{request.out} would have about {in_words(expected.size)}, and the disk has {in_words(free)} free: "
             "make room, choose another disk or another --compression"
         )
-    say(f"{sum(expected.samples.values()):,} samples, about {expected.size / 1e9:.2f} GB with compression {codec}")
+    say(f"{sum(expected.samples.values()):,} samples, about {in_words(expected.size)} with compression {codec}")
     with progress("packing") as bar:
         packed = pack(
             source,

@@ -36,7 +36,7 @@ from intarsia.workflows.predict_video import predict_frames, predict_video
 from intarsia.workflows.predict_volumes import VolumeJob, predict_volumes, volumes_of
 from intarsia.workflows.raster_job import AT_ONCE, RasterJob, RasterOptions
 from intarsia.workflows.several_inputs import by_subfolders, given_inputs, with_inputs
-from intarsia.workflows.thresholds import kept_note
+from intarsia.workflows.thresholds import changed_by, kept_note
 from intarsia.workflows.trained_model import open_models
 from intarsia.workflows.views import with_views
 
@@ -133,7 +133,7 @@ def predict(request: PredictRequest) -> bool:
             say(f"note: {note}")
         model = with_inputs(model, given.found, others, inputs)
         if request.threshold is None and (note := kept_note(model.spec, model.meta)):
-            say(f"note: {note} (--threshold changes it)")
+            say(f"note: {note} ({changed_by(model.task)})")
         predictor = model.predictor(augment=request.augment is not None, computes=not names)
         devices = Devices(names, partial(_predictor_on, request, model.reader)) if names else None
         if model.spec.inference.answer == "depth":

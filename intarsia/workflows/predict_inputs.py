@@ -173,6 +173,11 @@ def _is_of_images(word: str, as_rasters: bool) -> bool:
             f"{word[:200]}: {scheme}:// is not known here; images are found behind "
             f"{', '.join(f'{name}://' for name in PROTOCOLS)}, scenes also behind what GDAL opens"
         )
+    if is_address(word) and is_web(word) and public(word).endswith("/"):
+        raise ValueError(
+            f"{public(word)}: the web has no folders that could be listed: write the addresses of the files into a "
+            "text file, one a line, and give @FILE"
+        )
     name = path_of(word).name
     if not is_address(word) or (as_rasters and _may_be_scene(word) and not is_pattern(word)):
         return False

@@ -10,6 +10,7 @@ from intarsia import recipes
 from intarsia.config.language.reader import Config
 from intarsia.contracts import IGNORE_INDEX, PathLike
 from intarsia.version import __version__
+from intarsia.workflows.model_arguments import say_if_of_another_scale
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -44,8 +45,8 @@ def save(
     labels: what label files hold, {1: "sky", 2: "road", 255: "ignore"}, where that is not the order of the classes.
     step: optimizer steps that it was trained for. licence: of the file, as you say it.
 
-    Gives the path of the file. Raises ValueError if names, colours or numbers do not fit the model, or if nobody has
-    said how images are normalised.
+    Gives the path of the file. Raises ValueError if names, colours or numbers do not fit the model, if nobody has said
+    how images are normalised, or if the model has other tensors than the one that create_model made.
     """
     from intarsia.weights.file import save_weights
 
@@ -54,6 +55,7 @@ def save(
     _check_classes(names, palette, labels, inner.num_classes)
     if (mean is None) != (std is None):
         raise ValueError("mean and std are given together, or not at all")
+    say_if_of_another_scale(mean, std)
     if mean is not None and inner.normalises:
         raise ValueError("this model normalises its images itself (normalise=True): leave mean and std out")
     if mean is None and inner.mean is None:
@@ -63,7 +65,9 @@ def save(
         )
     values = recipes.fit_heads(network_values(inner, mean, std), inner.num_classes, ignore_index, names)
     meta = _meta(inner, values, names, palette, ignore_index, labels or {}, step, licence)
-    save_weights(Path(file), state_of(inner), meta)
+    state = state_of(inner)
+    check_tensors(inner, state, values)
+    save_weights(Path(file), state, meta)
     return Path(file)
 
 
@@ -120,6 +124,34 @@ def _check_classes(
     if unknown := sorted({*(labels or {}).values()} - {*names, IGNORE}):
         raise ValueError(
             f"labels has {', '.join(unknown)}, which is no class; there are {', '.join(names)}, and {IGNORE!r} for none"
+        )
+
+
+def check_tensors(model: SegmentationModel, state: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    """Raises ValueError for tensors that the network of a config has not, so that it could not be made again."""
+    from intarsia.tasks.segmentation_model import shapes_of
+
+    found = shapes_of(state)
+    if found == model.shapes:
+        return
+    from intarsia.config.build import build_task
+    from intarsia.config.lowering.lower import lower
+
+    spec = lower(Config.from_values({"model": values, "intarsia": {"pretrained": "none"}}, file="create_model"))
+    expected = shapes_of(build_task(spec).get_submodule("model").state_dict())
+    wrong = [
+        f"{name}: {found.get(name, 'missing')}, as described {expected.get(name, 'not there')}"
+        for name in sorted({*found, *expected})
+        if found.get(name) != expected.get(name)
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ValueError(
+            f"the model is not the one any more that create_model made, and could not be read from a file: "
+            f"{'; '.join(wrong[:3])}{more}. Another number of classes is create_model(..., num_classes=...), or "
+            "model.num_classes where a last layer was replaced; parametrizations are removed first (torch.nn.utils."
+            "parametrize.remove_parametrizations); parts of your own go around the model, or into a config "
+            "(docs/own-parts.md)"
         )
 
 

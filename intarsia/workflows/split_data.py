@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,19 @@ from intarsia.data.description.assign import write_lists
 from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.splits import ShareSplit, Split
 from intarsia.data.description.write import write_description
-from intarsia.workflows.division import Pool, data_of, divide_pools, read_pools, things_in, with_splits, without_test
+from intarsia.data.doctor.findings import Finding
+from intarsia.data.doctor.torn import torn_apart
+from intarsia.data.doctor.validation import NOTE
+from intarsia.workflows.division import (
+    Pool,
+    data_of,
+    divide_pools,
+    kept_in,
+    read_pools,
+    things_in,
+    with_splits,
+    without_test,
+)
 from intarsia.workflows.folds import MOST_FOLDS, folds_of
 from intarsia.workflows.names import described
 
@@ -58,19 +70,24 @@ class PartSummary:
 @dataclass(frozen=True)
 class SplitResult:
     """What was written. files: the descriptions. parts: what each split has; of folds, what each fold has. things: what
-    was divided: "images", "blocks" of scenes, or "images and blocks".
+    was divided: "images", "blocks" of scenes, or "images and blocks". kept: what stays whole, in words. torn:
+    what the doctor says of images that may belong together and do not.
     """
 
     files: tuple[Path, ...]
     parts: tuple[PartSummary, ...]
     by: str | None
     things: str = "images"
+    kept: tuple[str, ...] = ()
+    torn: tuple[Finding, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready values."""
         return {
             "descriptions": [str(file) for file in self.files],
             "by": self.by,
+            "kept_together": list(self.kept),
+            "warnings": [f"{finding.text} ({finding.advice})" for finding in self.torn],
             "things": self.things,
             "parts": [
                 {
@@ -123,7 +140,7 @@ def split_data(request: SplitRequest) -> SplitResult:
         _check_own_splits(request, description, folds.pools)
         for number, file in enumerate(_files(request), 1):
             written = folds.description_of(number, request.out, f"fold_{number}_")
-            write_description(_noted(written, request), file)
+            write_description(_noted(written, request, folds.pools), file)
         named = {f"fold {number}": fold for number, fold in enumerate(folds.images, 1)}
         parts = {pool.member: {name: fold[pool.member] for name, fold in named.items()} for pool in folds.pools}
         for pool in folds.pools:
@@ -143,8 +160,18 @@ def split_data(request: SplitRequest) -> SplitResult:
         kept = {name: rule for name, rule in own.items() if _stays(name, rule, request, rules)}
         splits[pool.member] = {**rules, **kept}
     whole = with_splits(description, splits, groups=request.by)
-    write_description(_noted(whole, request), _files(request)[0])
-    return _result(request, description, pools, divided)
+    write_description(_noted(whole, request, pools), _files(request)[0])
+    torn = tuple(_torn(whole, _files(request)[0]))
+    return replace(_result(request, description, pools, divided), torn=torn)
+
+
+def _torn(description: DataDescription, file: Path) -> Iterator[Finding]:
+    """What the doctor says of the splits that were written."""
+    data_sets = [description]
+    if isinstance(description, MixedDescription):
+        data_sets = [member.description for member in description.members]
+    for one in data_sets:
+        yield from torn_apart(one, {split: one.listing(split) for split in one.splits}, file)
 
 
 def _divided(
@@ -174,7 +201,7 @@ def _result(
         for name in names
     ]
     by = description.groups if request.by is None else request.by
-    return SplitResult(_files(request), tuple(found), by, things_in(pools))
+    return SplitResult(_files(request), tuple(found), by, things_in(pools), tuple(kept_in(pools)))
 
 
 def _check(request: SplitRequest) -> None:
@@ -228,12 +255,11 @@ def _stays(name: str, rule: Split, request: SplitRequest, written: Mapping[str, 
     return name not in written and name not in request.pool and not isinstance(rule, ShareSplit)
 
 
-def _noted(description: DataDescription, request: SplitRequest) -> DataDescription:
+def _noted(description: DataDescription, request: SplitRequest, pools: Sequence[Pool]) -> DataDescription:
     """With a comment that says how the lists came about."""
     how = [f"seed {request.seed}", "by class share" if request.stratify else "at random"]
-    if description.groups is not None:
-        how.insert(0, f"groups by {description.groups!r}")
-    old = tuple(note for note in description.notes if not note.startswith("there is no validation split"))
+    how[:0] = kept_in(pools)
+    old = tuple(note for note in description.notes if not note.startswith(NOTE))
     return replace(description, notes=(*old, f"Divided by `intarsia data split`: {', '.join(how)}."))
 
 

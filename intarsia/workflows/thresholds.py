@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from intarsia.contracts import Metric
 from intarsia.evaluation.evaluate import evaluate
+from intarsia.export.task import has_decided
 from intarsia.inference.threshold import at_threshold, at_thresholds, tells_two_apart
 from intarsia.io.whole_files import whole_file
 from intarsia.metrics.best_threshold import BestThresholdMetric
@@ -56,6 +57,11 @@ def kept_note(spec: RunSpec, meta: WeightsMeta) -> str:
         return ""
     name = f" is {meta.classes[-1]}" if meta.classes else " is foreground"
     return f"a pixel{name} above a probability of {meta.threshold:.4f}, chosen on the validation images"
+
+
+def changed_by(task: object) -> str:
+    """What changes the threshold of a model, in words."""
+    return "it is in the file" if has_decided(task) else "--threshold changes it"
 
 
 def counted_at_best(spec: RunSpec, metric: Metric) -> Metric:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from intarsia.config.diff import differences
 from intarsia.distributed.launchers import is_first, launch_of, process_count
+from intarsia.io.stores import refuse_output
 from intarsia.workflows.adjust import TrainingOptions
 from intarsia.workflows.locate import locate
 from intarsia.workflows.training_config import (
@@ -78,8 +79,8 @@ def _prepared(request: TrainingRequest) -> tuple[Config, RunOptions, FabricRunti
         raise ValueError("--weights has the whole model and --pretrained its backbone: give one of them")
     if request.fold is not None and request.data is None:
         raise ValueError("--fold divides the images of --data: add --data DIR|FILE")
-    if request.by is not None and request.fold is None:
-        raise ValueError("--by says what stays together in a fold: add --fold 1/5")
+    if request.by is not None and request.data is None:
+        raise ValueError("--by says what stays together where the images of --data are divided: add --data DIR|FILE")
     base = base_config(request)
     if request.weights is not None:
         locate(request.weights)  # fetched, or refused, before anything is made
@@ -115,6 +116,7 @@ def _prepared(request: TrainingRequest) -> tuple[Config, RunOptions, FabricRunti
 
 def _make_room(out: Path, *, overwrite: bool) -> None:
     """Refuse a folder with a run in it, or take the run away."""
+    refuse_output(out, "--out")
     if not out.exists():
         return
     if not out.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from intarsia.contracts import PathLike, Report
-from intarsia.workflows.training_keywords import TrainingKeywords, check_names, request_of
+from intarsia.workflows.training_keywords import TrainingKeywords, given, request_of
 
 if TYPE_CHECKING:
     from typing import Unpack  # of Python 3.11
 
+    import torch
     from torch import nn
 
     from intarsia.engine.optim.batch_finder import BatchTrial
@@ -75,7 +77,7 @@ def train(
     Raises TypeError for an option that there is not, with the nearest; ValueError for what cannot be trained;
     KeyboardInterrupt when it was interrupted: `train(resume=OUT)`, or `intarsia train --resume OUT`, goes on.
     """
-    check_names(options)
+    options = given(options)
     if resume is not None and str(resume) != "auto":
         return _resumed(Path(resume), options, begun_with=(model, out, data, steps))
     from intarsia.workflows.train import start_or_resume, start_training
@@ -108,7 +110,7 @@ def find_learning_rate(
     """
     from intarsia.workflows.train import learning_rate_trial
 
-    check_names(options)
+    options = given(options)
     return learning_rate_trial(_asked_for("find_learning_rate", model, out, data, None, options))
 
 
@@ -125,7 +127,7 @@ def find_batch(
     """
     from intarsia.workflows.train import batch_trial
 
-    check_names(options)
+    options = given(options)
     return batch_trial(_asked_for("find_batch", model, out, data, None, options))
 
 
@@ -135,39 +137,62 @@ def evaluate(
     data: PathLike | None = None,
     split: str = "val",
     out: PathLike | None = None,
-    metrics: str | None = None,
-    slide: str | None = None,
-    augment: str | None = None,
+    metrics: str | Sequence[str] | None = None,
+    slide: int | tuple[int, int] | str | None = None,
+    augment: bool | Sequence[float] | str | None = None,
     batch: int = 1,
     workers: int | None = None,
-    device: str = "auto",
+    device: torch.device | str = "auto",
 ) -> Report:
     """The scores of a trained model on labelled images, as `intarsia eval` gives them, with the files that it writes.
 
     weights: a file, a run, a published name, or what `train` gave. data: a folder or a description; by default the data
     of its training. split: train, val or test. out: folder for eval.json and its like, by default beside the weights.
-    The others are the options of the command.
+    metrics: ["mIoU", "mDice"]. slide: windows of this size, 512 or (512, 1024), or "auto". augment: True, or the scales
+    of images whose mean decides, [0.75, 1, 1.25]. The others are the options of the command, and its words will do.
 
     Raises ValueError where data and model do not fit, or nothing is labelled.
     """
     from intarsia.workflows.evaluate import EvaluationRequest, evaluate_model
 
+    if split not in ("train", "val", "test"):
+        raise ValueError(f"split is train, val or test, found {split!r}")
+    _check_data("evaluate", data)
     request = EvaluationRequest(
         weights=weights.folder if isinstance(weights, TrainedRun) else weights,
         data=None if data is None else Path(data),
         split=split,
         out=None if out is None else Path(out),
-        metrics=metrics,
-        slide=slide,
-        augment=augment,
+        metrics=_words(metrics),
+        slide=_window(slide),
+        augment="auto" if augment is True else None if augment is False else _words(augment),
         batch=batch,
         workers=workers,
-        device=device,
+        device=str(device),
     )
     report = evaluate_model(request)
     if report is None:
         raise ValueError(f"the {split} images of {request.weights} have no labels: they were written for a server")
     return report
+
+
+def _words(values: str | Sequence[object] | None) -> str | None:
+    """As an option of the command has them."""
+    return values if values is None or isinstance(values, str) else ",".join(map(str, values))
+
+
+def _window(size: int | tuple[int, int] | str | None) -> str | None:
+    if size is None or isinstance(size, str):
+        return size
+    return str(size) if isinstance(size, int) else "x".join(map(str, size))
+
+
+def _check_data(function: str, data: object) -> None:
+    if not isinstance(data, str | os.PathLike | None):
+        raise ValueError(
+            f"{function}: data is a folder of images and masks, or a description (YAML), found a "
+            f"{type(data).__name__}; a Dataset of your own is for a loop of your own"
+        )
 
 
 # --- A run, begun and left ----------------------------------------------------------------------------------------
@@ -190,6 +215,7 @@ def _asked_for(
             f"{function}: {missing} is missing; for example: train('segformer_mit-b0', data=DIR, out=RUN)"
             + (", or train(resume=RUN)" if function == "train" else "")
         )
+    _check_data(function, data)
     request = request_of(model, Path(out), None if data is None else Path(data), steps, options)
     if (request.devices or 1) > 1 and not hasattr(sys.modules["__main__"], "__file__"):
         raise ValueError("several devices start the script again in each process; a notebook is none: take one device")

@@ -35,7 +35,8 @@ class TrainingRequest:
     devices: number of processes.
     find: "lr" or "batch" tries that out instead of training.
     notify: a command that is told how the run goes. observers: objects that are told, besides those of the config.
-    fold: "2/5" validates on the second of five parts of the training images. by: what stays together in a part.
+    fold: "2/5" validates on the second of five parts of the training images. by: what stays together in
+    a part, and where a share for validation is taken out.
     plain: choices of `own_defaults` that are not made. rare_every: samples of which one is drawn for each rare class.
     cache_features, views: where features of a frozen backbone are kept (`workflows.cached_features`).
     lora, layer_decay: what of a pretrained trunk is trained, and how fast (`workflows.fine_tuning`).
@@ -116,7 +117,10 @@ def prepare_data(request: TrainingRequest, file: Path) -> None:
     from intarsia.workflows.names import usable_data
 
     assert request.data is not None
-    description, findings = usable_data(request.data)
+    groups = None if request.fold is not None else request.by
+    description, findings = usable_data(request.data, groups=groups)
+    if groups is not None:
+        _check_groups(groups, description, request.data)
     if description.shares is None:
         description = replace(description, shares=findings.shares() or None)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -132,6 +136,22 @@ def prepare_data(request: TrainingRequest, file: Path) -> None:
         description, note = fold_of_run(description, request.fold, request.by, file.parent)
         say_first(note)
     write_description(description, file)
+
+
+def _check_groups(groups: str, description: DataDescription, data: Path) -> None:
+    """Raises ValueError where no share is taken out of a split, and for groups that only a division finds."""
+    from intarsia.data.description.divide import COPIES
+    from intarsia.data.description.mixed import MixedDescription
+    from intarsia.data.description.splits import ShareSplit
+
+    if groups == COPIES:
+        raise ValueError(f"--by {COPIES} compares images, as folds (--fold 1/5) and intarsia data split do; add --fold")
+    members = [m.description for m in description.members] if isinstance(description, MixedDescription) else []
+    if not any(isinstance(rule, ShareSplit) for one in (description, *members) for rule in one.splits.values()):
+        raise ValueError(
+            f"--by {groups!r}: {data} has splits of its own, so that nothing is divided; leave --by out, validate on a "
+            "fold (--fold 1/5), or divide anew: intarsia data split"
+        )
 
 
 _OF_TRAINING = ("train_dataloader", "optim_wrapper", "train_cfg")

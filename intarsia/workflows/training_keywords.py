@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-from intarsia.contracts import PathLike
+from intarsia import recipes
+from intarsia.contracts import IGNORE_INDEX, PathLike
+from intarsia.recipes.decoder_options import whole_number
 
 if TYPE_CHECKING:
     from torch import nn
@@ -102,8 +105,15 @@ _OTHER_NAMES = {
 """What options are called elsewhere."""
 
 
+def given(options: TrainingKeywords) -> TrainingKeywords:
+    """The options but for those that are None, which is as good as left out. Errors are those of `check_names`."""
+    check_names(options)
+    return cast("TrainingKeywords", {name: value for name, value in options.items() if value is not None})
+
+
 def check_values(options: Mapping[str, Any]) -> None:
     """Raises ValueError for a value of another kind than its option takes; None is as good as left out."""
+    from intarsia.engine.callbacks.base import Observer
     from intarsia.engine.optim.duration import parse_duration
 
     for name, value in options.items():
@@ -114,6 +124,15 @@ def check_values(options: Mapping[str, Any]) -> None:
         if name in _DURATIONS and isinstance(value, Real):
             parse_duration(str(value))  # says which units there are
         raise ValueError(f"train(): {name} takes {takes}, found {value!r}")
+    rate = options.get("lr")
+    if rate is not None and not (rate > 0 and math.isfinite(rate)):
+        raise ValueError(f"train(): lr is above 0, found {rate!r}")
+    for observer in options.get("observers") or ():
+        if not isinstance(observer, Observer):
+            raise ValueError(
+                f"train(): observers are objects of a class of your own that inherits intarsia.engine.callbacks.base."
+                f"Observer; found {observer!r}"
+            )
 
 
 _DURATIONS = ("duration", "eval_every", "save_every", "keep_every", "hang_after")
@@ -140,6 +159,7 @@ def request_of(
     from intarsia.workflows.training_config import TrainingRequest
 
     check_values(options)
+    steps = None if steps is None else whole_number("train(): steps", steps)
     if steps is not None and "duration" in options:
         raise ValueError("steps and duration both say how long: give one of them")
     network, name = None, str(model)
@@ -224,7 +244,7 @@ def _given(model: nn.Module, options: TrainingKeywords) -> tuple[GivenNetwork, s
     """The network, and the recipe that says how it is trained."""
     from intarsia.tasks.freezing import frozen_names
     from intarsia.workflows.run_options import GivenNetwork
-    from intarsia.workflows.save_model import network_values, state_of, unwrapped
+    from intarsia.workflows.save_model import check_tensors, network_values, state_of, unwrapped
 
     inner: SegmentationModel = unwrapped(model)
     for name in ("weights", "pretrained", "freeze", "first_convolution", "image_classes"):
@@ -235,9 +255,11 @@ def _given(model: nn.Module, options: TrainingKeywords) -> tuple[GivenNetwork, s
             "the model was read from a file, or has an encoder that is none of timm's, and no recipe says how it is "
             "trained: name one, create_model(RECIPE, weights=FILE) or train(RECIPE, weights=FILE)"
         )
+    values, state = network_values(inner), state_of(inner)
+    check_tensors(inner, state, recipes.fit_heads(values, inner.num_classes, IGNORE_INDEX))
     network = GivenNetwork(
-        network_values(inner),
-        state_of(inner),
+        values,
+        state,
         inner.num_classes,
         inner.bands,
         frozen=frozen_names(inner),

@@ -106,6 +106,7 @@ KINDS: Mapping[str, tuple[Network, ...]] = {
     ),
     "masks": (
         Network("EoMT", "ViT of timm", "head EoMTHead"),
+        Network("EoMT", "DINOv3 of timm", "eomt_dinov3"),
         Network("K-Net", "ResNet", "knet_small"),
         Network("MaskFormer", "ResNet", "maskformer_small"),
         Network("Mask2Former", "ResNet", "mask2former_small"),
@@ -172,6 +173,13 @@ def _nnunet(encoder: str) -> dict[str, Any]:
     return _encoder_decoder(_written("backbone", encoder), head)
 
 
+def _eomt(trunk: str) -> dict[str, Any]:
+    model = dict(_contract("head", "EoMTHead").model_config()[0])
+    options = {"depth": 4, "embed_dim": 32, "num_heads": 2}
+    backbone = {"type": "TIMM", "model_name": trunk, "open_blocks": 2, "options": options}
+    return {**model, "backbone": backbone, "decode_head": {**model["decode_head"], "in_channels": 32}}
+
+
 def _psanet(psa_type: str) -> dict[str, Any]:
     model = json.loads((FIGURES / "psanet_small.json").read_text(encoding="utf-8"))["model"]
     model["decode_head"]["psa_type"] = psa_type
@@ -188,6 +196,7 @@ OWN: Mapping[str, Any] = {
     "sctnet": lambda: _encoder_decoder(
         _written("backbone", "SCTNet"), {"type": "SCTHead", "in_channels": 8, "channels": 8, "num_classes": 5,
                                          "in_index": -1}),
+    "eomt_dinov3": lambda: _eomt("vit_small_patch16_dinov3"),
     "nnunet": lambda: _nnunet("PlainConvEncoder"),
     "nnunet_residual": lambda: _nnunet("ResidualEncoder"),
     "psanet_collect": lambda: _psanet("collect"),

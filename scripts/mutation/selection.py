@@ -160,6 +160,7 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/backbones/vit_adapter.py": of_part("ViTAdapter", "backbones/test_vit_adapter.py"),
     "intarsia/tasks/from_features.py": [group("engine/test_cached_features.py")],
     "intarsia/backbones/timm.py": [group("backbones/test_timm.py", k="not every_family_trains")],
+    "intarsia/backbones/timm_positions.py": [group("export/test_any_size.py", k="positions_of_timm")],
     "intarsia/backbones/timm_blocks.py": [group("methods/test_eomt.py")],
     "intarsia/backbones/timm_smp.py": [group("weights/test_maps_smp_encoders.py", "weights/test_maps_smp_decoders.py")],
     "intarsia/backbones/timm_sizes.py": [group("backbones/test_timm.py", k="not every_family_trains")],

@@ -252,6 +252,19 @@ def test_copies_take_the_whole_network_along() -> None:
     assert before.any()
 
 
+@pytest.mark.parametrize("name", ["dinov2", "swin", "resnet"])
+def test_pickles_after_a_forward(name: str) -> None:
+    """Transformers puts hooks into its layers then, local functions, which no pickle takes; it does so again."""
+    import pickle
+
+    backbone, given = trunk(name).eval(), images(70, 70)
+    with torch.no_grad():
+        before = backbone(given)
+        other = pickle.loads(pickle.dumps(backbone))
+        for levels in (other(given), backbone(given)):
+            assert all(found.equal(expected) for found, expected in zip(levels, before, strict=True))
+
+
 def test_without_transformers_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ValueError, match=r"pip install 'intarsia\[transformers\]'"):

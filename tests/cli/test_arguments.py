@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +111,22 @@ def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     report = capsys.readouterr().out
     assert report.startswith("```")
     assert "torch: " in report
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "fast_scnn", "--out", "s3://bucket/run"], ["eval", "run", "-o", "s3://bucket/run"],
+        ["eval", "run", "--report=gs://bucket/page"], ["data", "pack", "x", "-o", "s3://bucket/x.pack"],
+        ["demo", "--out", "https://host/x"], ["cv", "fast_scnn", "--out", "s3://bucket/cv"],
+        ["export", "run", "-o", "az://bucket/x"], ["data", "check", "x", "--write", "s3://bucket/data.yaml"],
+    ],
+)  # fmt: skip
+def test_results_behind_addresses_are_refused_before_anything_is_done(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "this is written to a disk of this machine: give a path" in said
+    assert not list(tmp_path.iterdir())

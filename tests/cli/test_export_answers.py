@@ -1,4 +1,4 @@
-"""`intarsia export` of models that answer with depths, and their files in the place of weights."""
+"""`intarsia export` of models that answer with depths or by one logit, and their files in the place of weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_vpd import config, write_rooms
 from torch import nn
 
@@ -18,9 +19,14 @@ from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
 from intarsia.data.datasets.nyu import CLASSES
 from intarsia.export.runtime import read_meta
-from intarsia.weights.file import WeightsMeta, save_weights
+from intarsia.weights.file import WeightsMeta, load_state, save_weights
+from intarsia.weights.file import read_meta as weights_meta
 
 pytest.importorskip("onnxruntime")
+
+
+def labels(folder: Path) -> dict[str, np.ndarray]:
+    return {str(file.relative_to(folder)): np.asarray(Image.open(file)) for file in sorted(folder.rglob("*.png"))}
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +85,39 @@ def test_a_model_of_depth_has_depths_alone(
 def test_a_model_of_classes_has_no_depths(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(weights), "-o", str(tmp_path), "--output", "depth"]) == 2
     assert "--output depth is of models of depth" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("output", ["probs", "scores", "label"])
+def test_a_file_of_one_logit_takes_another_threshold_or_says_why_not(
+    weights: Path, photos: Path, tmp_path: Path, output: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its config has one class (num_classes=1), and the file gives two."""
+    config, state = json.loads(json.dumps(weights_meta(weights).config)), load_state(weights)
+    config["model"]["decode_head"] |= {
+        "num_classes": 1, "out_channels": 1, "threshold": 0.5,
+        "loss_decode": {"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": 1.0},
+    }  # fmt: skip
+    head = "decode_head.conv_seg."
+    state |= {f"{head}{name}": state[f"{head}{name}"][:1] for name in ("weight", "bias")}
+    binary = tmp_path / "binary.safetensors"
+    save_weights(binary, state, WeightsMeta(config=config, classes=("ground", "crack"), threshold=0.47))
+    assert main(["export", str(binary), "-o", str(tmp_path), "--output", output, "--count", "1"]) == 0
+    words = ["--save", "label", "--device", "cpu"]
+    assert main(["predict", str(tmp_path / "model.onnx"), str(photos), "-o", str(tmp_path / "own"), *words]) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    how = "it is in the file" if output == "label" else "--threshold changes it"
+    assert f"a pixel is crack above a probability of 0.4700, chosen on the validation images ({how})" in told
+    words += ["--threshold", "0.55"]
+    done = main(["predict", str(tmp_path / "model.onnx"), str(photos), "-o", str(tmp_path / "file"), *words])
+    told = " ".join(capsys.readouterr().err.split())
+    if output == "label":
+        assert done == 2
+        assert "the file gives label, decided by a threshold of its own: export it with --output probs" in told
+        return
+    assert done == 0
+    assert main(["predict", str(binary), str(photos), "-o", str(tmp_path / "weights"), *words]) == 0
+    found, expected = labels(tmp_path / "file"), labels(tmp_path / "weights")
+    assert found.keys() == expected.keys()
+    assert len({value for label in expected.values() for value in np.unique(label)}) == 2
+    for name, label in expected.items():
+        np.testing.assert_array_equal(found[name], label, err_msg=name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from importlib.util import find_spec
@@ -49,6 +50,8 @@ def test_its_certificate_is_beside_it_and_in_it(exported: Path, weights: Path) -
     assert found["equal"] > 0.999
     assert meta.weights.classes == weights_meta(weights).classes
     assert meta.contract.outputs == ("label",)
+    assert {"python", "intarsia", "torch", "onnxruntime"} == set(found["versions"])
+    assert found["weights_hash"] == meta.weights_hash == hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
 def test_it_predicts_what_its_weights_predict(exported: Path, weights: Path, photos: Path, tmp_path: Path) -> None:

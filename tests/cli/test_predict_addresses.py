@@ -271,6 +271,7 @@ def test_a_store_that_is_not_there(
     [
         (["ftq://host/a.png", "-o", "out"], "ftq:// is not known here"),
         (["{store}/none/", "-o", "out"], "no such file, and no folder with files in it"),
+        (["https://host/photos/", "-o", "out"], "the web has no folders that could be listed"),
         (["{photos}", "-o", "https://host/out"], "nothing can be written to the web"),
         (["{photos}", "-o", "file:///tmp/out"], "a folder of this machine is given as its path: /tmp/out"),
         (["{photos}", "-o", "foo://x/out"], "foo:// is not known here"),

@@ -233,7 +233,7 @@ def test_slices_with_masks_are_a_data_set(tmp_path: Path) -> None:
 
 def test_slices_of_one_series_in_two_splits_are_told(tmp_path: Path) -> None:
     warnings = [str(warning) for warning in examine(series(tmp_path)).warnings]
-    assert any("folders of DICOM slices are in train and in val" in text for text in warnings)
+    assert any("folders of DICOM files whose series is not known are in more than one split" in w for w in warnings)
     assert main(["data", "split", str(tmp_path), "--by", "folder", "--val", "0.34", "-o", str(tmp_path / "out")]) == 0
     found = examine(tmp_path / "out/data.yaml")
     folders = {s: {Path(pair.image).parent for pair in found.proposal().pairs(s)} for s in ("train", "val")}

@@ -153,6 +153,13 @@ class TestTables:
             save(tmp_path / f"crack_masks/{index}.png", stripes(0, 1))
         assert examine(tmp_path).proposal().classes == ("background", "crack")
 
+    @pytest.mark.parametrize("folder", ["Ground Truth", "ground_truth", "Ground-Truths"])
+    def test_ground_truth_is_about_no_ground(self, folder: str, tmp_path: Path):
+        for index in range(5):
+            save(tmp_path / f"Original/{index}.png", picture(index))
+            save(tmp_path / f"{folder}/{index}.png", stripes(0, 1))
+        assert examine(tmp_path).proposal().classes == ("background", "foreground")
+
 
 class TestBlurredLabels:
     @pytest.mark.parametrize("factor", [2, 4, 8])

@@ -1,34 +1,27 @@
-"""The faster decoder of PNG files gives the bits of the usual ones, and leaves to them what it does not do."""
+"""The faster decoders of PNG files give the bits of the usual ones, and leave to them what they do not do."""
 
 from __future__ import annotations
 
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from intarsia.data import fast_png
 from intarsia.data.image_io import read_image, read_label
 
 pyspng = pytest.importorskip("pyspng")
+pytest.importorskip("isal")
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture
-def choose(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    def chosen(word: str) -> None:
-        monkeypatch.setenv(fast_png.VARIABLE, word)
-        fast_png._library.cache_clear()
-
-    yield chosen
-    fast_png._library.cache_clear()
 
 
 def noise(*shape: int, dtype: Any = np.uint8) -> Any:
@@ -161,3 +154,51 @@ def test_a_choice_that_there_is_not(tmp_path: Path, choose: Callable[[str], None
     choose("quick")
     with pytest.raises(ValueError, match="INTARSIA_DECODERS must be fast or usual, found 'quick'"):
         read_image(path)
+
+
+# --- From the top down to a row -----------------------------------------------------------------------------------
+
+
+@example(colour=0, size=(2, 1), stops=[1, 2], seed=0, chunks=1)  # all is inflated when the first row is asked for
+@given(
+    colour=st.sampled_from([0, 2]),
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    stops=st.lists(st.integers(1, 40), min_size=1, max_size=5),
+    seed=st.integers(0, 2**16),
+    chunks=st.integers(1, 4),
+)
+def test_rows_are_those_of_the_whole_image(
+    colour: int, size: tuple[int, int], stops: list[int], seed: int, chunks: int
+) -> None:
+    """Whatever filter a row has, and in however many steps they are asked for."""
+    rng = np.random.default_rng(seed)
+    row = size[1] * (3 if colour else 1)
+    filtered = b"".join(
+        bytes([rng.integers(5)]) + rng.integers(0, 256, row, np.uint8).tobytes() for _ in range(size[0])
+    )
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", size[1], size[0], 8, colour, 0, 0, 0))
+    stream = zlib.compress(filtered)
+    cuts = sorted(rng.integers(0, len(stream), chunks - 1).tolist())
+    parts = [chunk(b"IDAT", stream[a:b]) for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    data = b"\x89PNG\r\n\x1a\n" + header + b"".join(parts) + chunk(b"IEND", b"")
+    whole = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED).reshape(*size, -1)[:, :, ::-1]
+    rows = fast_png.PngRows.of(data)
+    assert rows is not None
+    assert rows.size == size
+    for stop in stops:
+        stop = min(stop, size[0])
+        start = int(rng.integers(stop))
+        np.testing.assert_array_equal(rows.rows(start, stop), whole[start:stop])
+
+
+def test_no_more_is_inflated_than_down_to_the_row() -> None:
+    data = bytes(cv2.imencode(".png", noise(1600, 300, 3))[1])
+    rows = fast_png.PngRows.of(data)
+    assert rows is not None
+    rows.rows(20, 400)
+    assert 0.7 * len(data) < len(rows._coded) < 0.8 * len(data)
+
+
+def test_without_the_faster_decoder_there_are_no_rows(choose: Callable[[str], None]) -> None:
+    choose("usual")
+    assert fast_png.PngRows.of(FILES["colour"]()) is None

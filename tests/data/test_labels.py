@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intarsia.data.labels import LabelTable, ranges, value_counts
+from intarsia.data.labels import LabelTable, largest_share, ranges, value_counts
 
 TYPES = st.sampled_from([np.uint8, np.uint16, np.int32, np.int64])
 
@@ -165,3 +165,9 @@ def test_value_counts(values, dtype):
     counts = value_counts(np.array([values], dtype))
     assert counts == {value: values.count(value) for value in sorted(set(values))}
     assert list(counts) == sorted(counts)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=50), TYPES)
+def test_the_largest_share_of_what_is_not_ignored(values, dtype):
+    counts = [values.count(value) for value in set(values) - {4}]
+    assert largest_share(np.array([values], dtype), ignored=4) == (max(counts) / sum(counts) if counts else 1)

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from intarsia.data.description.pairing import IMAGE_SUFFIXES, NameIndex, Pair, Source, list_pairs, take_share
+from intarsia.data.description.pairing import IMAGE_SUFFIXES, NameIndex, Pair, Source, list_pairs
 from intarsia.data.description.read import read_description
+from intarsia.data.description.together import pairs_together, take_share
 from intarsia.data.description.write import write_description
 from intarsia.data.doctor.affixes import Affixes, joined, propose
 from intarsia.data.doctor.examine import examine
@@ -256,6 +257,11 @@ class TestNothingPairs:
             find_layout(tmp_path)
 
 
+def shared(pairs: list[Pair], fraction: float, salt: str) -> tuple[list[Pair], list[Pair]]:
+    both = take_share(pairs_together(Path(), pairs), range(len(pairs)), fraction, salt)
+    return tuple([pairs[index] for index in side] for side in both)
+
+
 WORDS = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=8)
 SUFFIXES = st.sampled_from(["", "_mask", "_image", "-img", "_x1", "_gtFine_labelIds", ".seg"])
 
@@ -346,7 +352,7 @@ class TestShares:
     @given(st.sets(WORDS, min_size=2, max_size=60), st.floats(0.05, 0.95), st.integers(0, 5))
     def test_every_file_is_on_one_side_and_no_side_is_empty(self, names: set[str], fraction: float, seed: int):
         pairs = [Pair(name, name, name) for name in sorted(names)]
-        taken, remaining = take_share(pairs, fraction, f"{seed}:val")
+        taken, remaining = shared(pairs, fraction, f"{seed}:val")
         assert sorted([*taken, *remaining], key=lambda pair: pair.name) == pairs
         assert taken
         assert remaining
@@ -354,8 +360,8 @@ class TestShares:
     def test_new_files_move_no_old_one(self):
         old = [Pair(f"{i:04}", "", "") for i in range(500)]
         new = [Pair(f"new{i:04}", "", "") for i in range(500)]
-        before, _ = take_share(old, 0.2, "0:val")
-        after, _ = take_share([*old, *new], 0.2, "0:val")
+        before, _ = shared(old, 0.2, "0:val")
+        after, _ = shared([*old, *new], 0.2, "0:val")
         assert [pair for pair in after if pair in old] == before
         assert 60 < len(before) < 140
 
@@ -535,4 +541,63 @@ def test_a_volume_for_each_class_is_told(tmp_path: Path) -> None:
 def test_a_folder_without_any_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing here")
     with pytest.raises(LayoutError, match="no image in"):
+        find_layout(tmp_path)
+
+
+def test_sessions_pair_with_labels_of_their_own(tmp_path: Path):
+    """BIDS: the scans of the second session were paired with the labels of the first, and the others left out."""
+    for person in range(4):
+        for session in (1, 2):
+            place, name = f"sub-{person:02}/ses-{session}/anat", f"sub-{person:02}_ses-{session}_T1w"
+            write(tmp_path / place / f"{name}.png", PICTURE)
+            write(tmp_path / "derivatives/manual" / place / f"{name}_label-lesion_mask.png", MASK)
+    pairs = find_layout(tmp_path).listings["train"].pairs
+    assert len(pairs) == 8
+    for pair in pairs:
+        assert pair.label == f"derivatives/manual/{pair.image.removesuffix('.png')}_label-lesion_mask.png"
+
+
+def test_colours_beside_photos_are_the_labels(tmp_path: Path):
+    """cam0 with cam0_color: the coloured labels were taken for the images, and the photos for labels."""
+    rng = np.random.default_rng(0)
+    for drive in range(3):
+        for number in range(4):
+            photo = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+            label = np.array([(128, 64, 128), (70, 70, 70)], np.uint8)[(np.arange(2000).reshape(40, 50) // 700) % 2]
+            write(tmp_path / f"drive_{drive}/cam0/{number}.jpg", photo)
+            write(tmp_path / f"drive_{drive}/cam0_color/{number}.png", label)
+    pairs = find_layout(tmp_path).listings["train"].pairs
+    assert len(pairs) == 12
+    assert {pair.image.split("/")[1] for pair in pairs} == {"cam0"}
+
+
+def test_of_two_volumes_in_each_folder_the_one_of_few_values_is_the_label(tmp_path: Path):
+    """CT.nii with CT_roi.nii.gz was refused: neither name is one of labels."""
+    rng = np.random.default_rng(0)
+    for patient in range(4):
+        label = (rng.random((9, 8, 3)) < 0.3).astype(np.float64)
+        folder = tmp_path / f"Patient {patient}"
+        folder.mkdir()
+        nibabel.save(
+            nibabel.Nifti1Image(rng.normal(0, 90, label.shape).astype(np.float32), np.eye(4)), folder / "CT.nii"
+        )
+        nibabel.save(nibabel.Nifti1Image(label, np.eye(4)), folder / "CT_roi.nii.gz")
+    found = find_layout(tmp_path)
+    assert found.pairs == 12
+    assert (
+        "4 folders have one sample each, with the label ct_roi of the image ct, since it holds few values"
+        in found.notes
+    )
+    first = found.listings["train"].pairs[0]
+    assert (first.image, first.label) == ("Patient 0/CT.nii#z0", "Patient 0/CT_roi.nii.gz#z0")
+
+
+def test_two_scans_in_each_folder_are_no_image_and_label(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    for patient in range(4):
+        for name in ("t1", "t2"):
+            (tmp_path / f"P{patient}").mkdir(exist_ok=True)
+            values = rng.normal(0, 90, (9, 8, 3)).astype(np.int16)
+            nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / f"P{patient}/{name}.nii.gz")
+    with pytest.raises(LayoutError, match=r"P0: 2 x \.nii\.gz"):
         find_layout(tmp_path)

@@ -335,3 +335,14 @@ def test_an_empty_list_of_a_split_is_no_list(tmp_path: Path):
     pairs(tmp_path, SIX)
     (tmp_path / "valid.txt").touch()
     assert examine(tmp_path).ok
+
+
+def test_photos_without_a_label_are_told_once_and_are_no_channels(tmp_path: Path) -> None:
+    """They were called other channels, too: DSC_0011.jpg differs from DSC_0000.jpg in a number."""
+    for index in range(12):
+        save(tmp_path / f"photos/DSC_{index:04}.jpg", picture(index))
+    for index in range(7):
+        save(tmp_path / f"photos_labels/DSC_{index:04}_label.png", areas(index))
+    warnings = examine(tmp_path).warnings
+    assert len(one(warnings, "image without label").files) == 5
+    assert "images not used" not in {warning.kind for warning in warnings}

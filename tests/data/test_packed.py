@@ -299,8 +299,8 @@ def test_packed_data_can_be_packed_and_mixed(tmp_path: Path) -> None:
     mixed = read_description(tmp_path / "mixed.yaml").dataset("train")
     for index in range(5):
         assert_same(replace_name(mixed.load(index)), replace_name(mixed.load(index + 5)))
-    assert load_rows(mixed, 0) is not None
-    assert load_rows(mixed, 5) is None
+    assert isinstance(load_rows(mixed, 0).image, RowArray)
+    assert not isinstance(load_rows(mixed, 5).image, RowArray)  # of a JPEG that is turned, whole
 
 
 def replace_name(sample: Sample) -> Sample:
@@ -369,6 +369,57 @@ def test_damage_is_named_with_sample_and_block(tmp_path: Path) -> None:
         ValueError, match=r"a\.pack: the image of train/images/train/x1\.png is damaged in block 1 \(rows 64"
     ):
         dataset.load(1)
+
+
+def test_shards_are_not_replaced_while_they_are_read(tmp_path: Path) -> None:
+    file = numbers(tmp_path / "files")
+    out = packed(file, tmp_path / "s.pack", codec="none", shard_bytes=60_000)
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.pack")}
+    itself = PackSource.of(read_description(out), out)
+    with pytest.raises(ValueError, match=r"s\.pack: its shards are those of .*s\.pack, which is read for it"):
+        pack(itself, out, codec="none", shard_bytes=30_000, overwrite=True)
+    with pytest.raises(ValueError, match=r"s-00001\.pack: its shards are those of"):
+        pack(itself, tmp_path / "s-00001.pack", codec="none", overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.pack")} == before
+    pack(itself, out, codec="none", overwrite=True)
+    assert list(tmp_path.glob("*.pack")) == [out], "one file, and its shards are gone"
+    assert_equal_data(file, out)
+
+
+def test_a_shard_of_another_packing_is_refused(tmp_path: Path) -> None:
+    """Blocks that are not compressed lie in the same places, whichever images they are of."""
+    pictures = [smooth(seed) for seed in range(8)]
+    for name, order in (("one", pictures), ("two", pictures[::-1])):
+        for i, picture in enumerate(order):
+            save(tmp_path / name / f"images/x{i}.png", picture)
+            save(tmp_path / name / f"labels/x{i}.png", np.zeros(SIZE, np.uint8))
+        (tmp_path / name / "data.yaml").write_text(
+            "classes: [a, b]\nlabels: {0: a, 1: b}\nsplits: {train: {images: images, labels: labels}}\n"
+        )
+        packed(tmp_path / name / "data.yaml", tmp_path / name / "s.pack", codec="none", shard_bytes=60_000)
+    own, other = tmp_path / "one/s-00000.pack", tmp_path / "two/s-00000.pack"
+    assert own.stat().st_size == other.stat().st_size
+    own.write_bytes(other.read_bytes())
+    with pytest.raises(ValueError, match=r"s-00000\.pack: is a shard of another packing than .*s\.pack"):
+        read_description(tmp_path / "one/s.pack").dataset("train").load(0)
+
+
+def test_replacing_shards_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:
+    file = numbers(tmp_path)
+    pack_file = packed(file, tmp_path / "s.pack", codec="none", shard_bytes=60_000)
+    source = PackSource.of(read_description(file), file)
+
+    def broken(done: int, total: int) -> None:
+        if done == total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pack(source, pack_file, codec="zlib", shard_bytes=60_000, overwrite=True, progress=broken)
+    assert not pack_file.exists(), "an index of shards that are others now"
+    again = pack(source, pack_file, codec="zlib", shard_bytes=60_000, overwrite=True)
+    assert again.kept >= 1
+    assert_equal_data(file, pack_file)
+    assert pack(source, pack_file, codec="zlib", shard_bytes=60_000, overwrite=True).kept == 0, "it was finished"
 
 
 @pytest.mark.parametrize("where", ["cut", "tail", "header", "index", "empty", "shard"])

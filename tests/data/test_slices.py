@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import nibabel as nib
 import numpy as np
@@ -88,6 +88,8 @@ def test_bands_of_a_label_file_have_names_of_their_own(tmp_path: Path) -> None:
 def test_names_of_slices() -> None:
     assert [stem_of(name) for name in ("a/b.c.NII.GZ", "a/b.nii#z03", "a/b.png", "a/b")] == ["b.c", "b_z03", "b", "b"]
     assert [suffix_of(name) for name in ("a.nii.gz#x1", "a.GZ", "b.tif#band2")] == [".nii.gz", ".gz", ".tif"]
+    names = ("a", "a/.png", "x.y/a", "a/.b.PNG", "a.b.png", "a.", ".nii.gz", "", "a.png/", "#.png", "a..png")
+    assert [suffix_of(name) for name in names] == [PurePosixPath(name).suffix.lower() for name in names]
     assert without_suffix("ct/a.nii.gz#z012") == "ct/a_z012"
     assert part_of("a#1.png") == ("a#1.png", None)
     assert slice_paths("a.nii", "z", 11)[9:] == ["a.nii#z09", "a.nii#z10"]

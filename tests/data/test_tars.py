@@ -129,6 +129,34 @@ def test_a_folder_of_tars_is_data(shards: Path) -> None:
     np.testing.assert_array_equal(description.dataset("val").load(1).label, sample(6)[1])
 
 
+def test_folders_within_tars_are_no_splits_and_that_is_told(tmp_path: Path) -> None:
+    members = {}
+    for i, folder in enumerate(("train", "train", "val")):
+        image, label = sample(i)
+        members |= {f"{folder}/{i}.png": png(image), f"{folder}/{i}.seg.png": png(label), "README": b"x"}
+    write(tmp_path / "tars/all.tar", members)
+    with pytest.warns(Notice) as told:
+        assert list(examine(tmp_path / "tars").proposal().splits) == ["train", "val"]
+    texts = [str(one.message) for one in told]
+    assert any("folders in the tars are called train, val" in text for text in texts)
+    assert any("left out: without an ending (1)" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.tar", r"a\.tar is a tar, and no data description: give the folder that it lies in"),
+        ("a.zip", r"a\.zip is an archive, which is unpacked first"),
+        ("a.png", r"a\.png is an image: give the folder of images and masks"),
+        ("a.txt", r"found the text 'word word [word ]+\.\.\.'$"),
+    ],
+)
+def test_files_that_are_no_description_are_refused_by_what_they_are(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / name).write_text("word " * 1000)
+    with pytest.raises(ValueError, match=message):
+        read_description(tmp_path / name)
+
+
 def test_patterns_stand_for_files_of_their_own_depth(tmp_path: Path) -> None:
     for name in ("a-1.tar", "a-2.tar", "b-1.tar", "deep/a-1.tar", "deep/er/a-1.tar"):
         write(tmp_path / name, {"x.jpg": b"x"})

@@ -166,7 +166,8 @@ def run_program(body: str, method: str, folder: Path) -> subprocess.CompletedPro
     file = folder / "program.py"
     file.write_text(PROGRAM.format(body=textwrap.indent(textwrap.dedent(body), "    ")))
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path}
+    warnings = "ignore:This DataLoader will create"  # more workers than this machine has cores
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": warnings}
     return subprocess.run(
         [sys.executable, str(file), method], capture_output=True, text=True, timeout=240, check=False, env=environment
     )

@@ -8,6 +8,7 @@ from standins import tiny_run
 
 from intarsia.engine.training.checkpoint import CheckpointError, Checkpoints, load_checkpoint
 from intarsia.engine.training.loop import train
+from intarsia.engine.training.run import RunFolder
 
 
 def state(value: float) -> dict[str, object]:
@@ -85,3 +86,13 @@ def test_a_run_says_which_checkpoint_was_damaged(out: Path, capsys: pytest.Captu
     assert "step_00000012.pt is damaged or cut short (999 bytes); the one before it is used" in said
     assert "resumed at step 10 of 12" in said
     assert sorted(p.name for p in (out / "checkpoints").iterdir()) == ["step_00000010.pt", "step_00000012.pt"]
+
+
+def test_a_damaged_run_json_is_named(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for content in ("{", "[1]", ""):
+        folder.run_json.write_text(content)
+        with pytest.raises(
+            ValueError, match=r"run\.json: is damaged, no JSON of a run: .* begin anew from its weights"
+        ):
+            folder.read()

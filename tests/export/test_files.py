@@ -211,6 +211,21 @@ def test_large_images_are_right_and_too_large_ones_say_what_to_do(
         ours.predict(image((24, 40)))
 
 
+def test_archives_of_torch_say_so_too(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(consent.TRUST, "pt2")
+    made = make()
+    pt2.write(exported(made.deployable()), tmp_path / "model.pt2", made.meta(made.deployable().contract))
+    ours = predictor_of(made, tmp_path / "model.pt2")
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    task: Any = ours.task
+    monkeypatch.setattr(task.model.runtime, "_call", fail)
+    with pytest.raises(ValueError, match=r"40 x 24 pixels at once need more memory than there is.*--slide 512 341"):
+        ours.predict(image((24, 40)))
+
+
 def test_files_of_one_size_are_shown_windows_of_it(make: Any, onnx_file: Any) -> None:
     made = make()
     path = onnx_file(made, made.deployable("logits", size=(48, 64), why="--size", batch=1))
@@ -350,6 +365,43 @@ def test_a_file_that_fails_has_a_certificate_that_says_so(make: Any) -> None:
     assert "drawn 1, 256 x 192 pixels: no such kernel" in found.failure
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_numbers_that_are_none_are_a_failure(make: Any, wrong: float) -> None:
+    """Half precision overflows: one such pixel is no 0.0 as largest difference, nor within a share of equal labels."""
+
+    class Overflowing:
+        meta = ExportMeta(Contract("logits", "NHWC", 3), make().meta(Contract("logits", "NHWC", 3)).weights)
+
+        def run(self, image: Any, size: Size | None = None) -> Any:
+            with torch.no_grad():
+                (logits,) = make().deployable("logits")(torch.from_numpy(image))
+            logits[:, 1, 0, 0] = wrong
+            return {"logits": logits.numpy()}
+
+    made = make()
+    task = ExportedTask(Overflowing(), num_classes=3)
+    ours = ExportedPredictor(task.eval(), inference=made.inference, classes=made.classes, palette=[(0, 0, 0)] * 3)
+    samples = list(drawn(2, 3, "uint8", (0, 255)))
+    found = compare(made.predictor(), ours, samples, what="drawn", runtime="x", compared="logits")
+    assert found.equal > 0.999
+    assert not found.passed
+    assert "drawn 1, 256 x 192 pixels: its logits are no numbers" in found.failure
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_labels_that_say_nothing_give_no_score(make: Any, onnx_file: Any) -> None:
+    made = make()
+    ours = predictor_of(made, onnx_file(made, made.deployable()))
+    pixels = image((30, 40))
+    found = compare(
+        made.predictor(), ours, [Sample("a", pixels, np.full((30, 40), 255, np.uint8))], what="", runtime="",
+        metric=lambda: IoUMetric(num_classes=3, classes=made.classes),
+    )  # fmt: skip
+    assert found.passed
+    assert (found.mean_iou, found.labelled) == (None, 0)
+    json.dumps(found.to_json(), allow_nan=False)
+
+
 # --- What a file says ---------------------------------------------------------------------------------------------
 
 
@@ -403,6 +455,9 @@ def test_eight_bits_change_few_labels_and_leave_the_head(make: Any, onnx_file: A
     onnx.describe(out, meta)
     kept = {tuple(one.dims): one.data_type for one in library.load(out).graph.initializer if len(one.dims) == 4}
     assert kept == {(8, 3, 5, 5): library.TensorProto.INT8, (3, 8, 3, 3): library.TensorProto.FLOAT}
+    (small,) = (one for one in library.load(out).graph.initializer if tuple(one.dims) == (8, 3, 5, 5))
+    most = np.abs(library.numpy_helper.to_array(small).astype(int)).max()
+    assert 2 * 255 * most < 2**15  # no processor's sum of two products overflows
     samples = [Sample(str(n), pixels, made.predictor().predict(pixels).label) for n, pixels in enumerate(images)]
     found = compare(
         made.predictor(), predictor_of(made, out), samples, what="", runtime="", at_least=0.95, compared="logits",

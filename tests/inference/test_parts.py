@@ -46,6 +46,7 @@ def test_names_that_are_no_text_have_a_part() -> None:
         ("auto/4", SLURM, "--array=0-3"),
         ("auto", {**SLURM, "SLURM_ARRAY_TASK_COUNT": "2"}, "without gaps"),
         ("auto", {}, "neither is set; give it as 3/8"),
+        ("1/0", {}, "there must be one part at least"),
         ("0/8", {}, "the first is 1/8 and the last 8/8"),
         ("9/8", {}, "the first is 1/8 and the last 8/8"),
         ("three", {}, "found 'three'"),

@@ -13,7 +13,19 @@ from pathlib import Path
 import pytest
 
 from intarsia.io import stores
-from intarsia.io.stores import fetch_file, is_address, list_files, name_of, path_of, public, put_file, remove_file
+from intarsia.io.cache import CACHE, cache_root
+from intarsia.io.stores import (
+    fetch_file,
+    is_address,
+    list_files,
+    name_of,
+    path_of,
+    public,
+    put_file,
+    refuse_output,
+    remove_file,
+)
+from intarsia.io.whole_files import write_text
 
 pytest.importorskip("fsspec")
 
@@ -144,3 +156,28 @@ def test_offline(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ValueError, match="INTARSIA_OFFLINE is set"):
         fetch_file("s3://bucket/a.png", tmp_path)
     assert fetch_file(f"{bucket}/a.png", tmp_path).read_bytes() == b"a.png"
+
+
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [
+        ("s3://bucket/run", "s3://bucket/run: "), (Path("s3://bucket/run"), "s3://bucket/run: "),
+        ("https://user:secret@host/x?key=1", "https://host/x: "), ("file:///data/run", r"give its path: /data/run$"),
+        (Path("file:///data/run"), r"give its path: /data/run$"),
+    ],
+)  # fmt: skip
+def test_an_address_is_no_place_to_write_to(place: str | Path, shown: str) -> None:
+    with pytest.raises(ValueError, match=shown):
+        refuse_output(place, "--out")
+
+
+def test_no_folder_is_called_after_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"s3://bucket/a\.txt: this is written to a disk of this machine"):
+        write_text("s3://bucket/a.txt", "x")
+    monkeypatch.setenv(CACHE, "s3://bucket/cache")
+    with pytest.raises(ValueError, match="INTARSIA_CACHE s3://bucket/cache"):
+        cache_root()
+    assert not list(tmp_path.iterdir())
+    for fine in ("C:/x", "a:b/c", "run", Path("/x/s3"), "-", ""):
+        refuse_output(fine, "--out")

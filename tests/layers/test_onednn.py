@@ -30,11 +30,11 @@ from intarsia.models.shared_trunk import SharedTrunk
 WIDE = 384
 """Channels from which on a convolution between as many is computed by oneDNN."""
 
-without_avx512 = pytest.mark.skipif(
-    not torch.backends.mkldnn.is_available() or torch.backends.cpu.get_cpu_capability() != "AVX512",
-    reason="measured, and done, on processors with AVX-512 alone",
+without_processor = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available() or torch.backends.cpu.get_cpu_capability() not in onednn.PROCESSORS,
+    reason="measured, and done, on processors with AVX2 or AVX-512 alone",
 )
-pytestmark = [without_avx512, pytest.mark.usefixtures("one_thread")]
+pytestmark = [without_processor, pytest.mark.usefixtures("one_thread")]
 
 
 class Trunk(nn.Module):

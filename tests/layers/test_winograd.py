@@ -21,8 +21,8 @@ from intarsia.models.encoder_decoder import EncoderDecoder
 
 pytestmark = [
     pytest.mark.skipif(
-        not torch.backends.mkldnn.is_available() or torch.backends.cpu.get_cpu_capability() != "AVX512",
-        reason="measured, and done, on processors with AVX-512 alone",
+        not torch.backends.mkldnn.is_available() or torch.backends.cpu.get_cpu_capability() not in onednn.PROCESSORS,
+        reason="measured, and done, on processors with AVX2 or AVX-512 alone",
     ),
     pytest.mark.usefixtures("one_thread"),
 ]

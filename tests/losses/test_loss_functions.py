@@ -154,6 +154,47 @@ def test_what_does_not_belong_together_is_refused(logits: tuple[int, ...], label
             FUNCTIONS[name](torch.zeros(logits), labels)
 
 
+@pytest.mark.parametrize("name", list(FUNCTIONS))
+def test_nothing_is_ignored(name: str) -> None:
+    """None, as other libraries have it: the same as a label that there is not, and 255 is no class then."""
+    logits, labels = example(1 if name in ONE_LOGIT else 3)
+    known = labels.where(labels != 255, 0)
+    assert FUNCTIONS[name](logits, known, ignore_index=None).equal(FUNCTIONS[name](logits, known))
+    with pytest.raises(ValueError, match=r"have the value 255, but there are .* and nothing is ignored"):
+        FUNCTIONS[name](logits, labels, ignore_index=None)
+
+
+@pytest.mark.parametrize("name", list(FUNCTIONS))
+def test_a_batch_of_nothing_is_refused(name: str) -> None:
+    """Some losses were 0, some nan, some an error of torch's."""
+    logits, labels = example(1 if name in ONE_LOGIT else 3)
+    with pytest.raises(ValueError, match=r"no pixel to learn from: labels are \(0, 6, 8\)"):
+        FUNCTIONS[name](logits[:0], labels[:0])
+
+
+def test_arguments_of_other_kinds_are_named() -> None:
+    logits, labels = example()
+    with pytest.raises(ValueError, match=r"labels are a tensor, found a ndarray; torch\.as_tensor"):
+        losses.dice(logits, labels.numpy())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"logits are a tensor, found a list"):
+        losses.dice(logits.tolist(), labels)
+    planes = F.one_hot(labels.clamp(max=2), 3).permute(0, 3, 1, 2)
+    with pytest.raises(ValueError, match=r"a plane for each class take labels\.argmax\(dim=1\)"):
+        losses.cross_entropy(logits, planes)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in (*ONE_LOGIT, "dice")])
+def test_weights_of_classes_may_be_a_tensor(name: str) -> None:
+    """Torch warned each time that one was copied by `torch.tensor`."""
+    logits, labels = example()
+    weights = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64, requires_grad=True)
+    for x in (logits, logits.double()):
+        expected = FUNCTIONS[name](x, labels, class_weight=[1.0, 2.0, 0.5])
+        assert FUNCTIONS[name](x, labels, class_weight=weights).equal(expected)
+        assert FUNCTIONS[name](x, labels, class_weight=weights.detach().numpy()).equal(expected)
+
+
 def test_functions_and_files_of_one_name_do_not_get_into_each_others_way() -> None:
     from intarsia.losses.dice import DiceLoss
 

@@ -69,6 +69,18 @@ def test_every_combination_is_as_plain(
 
 
 @in_strips
+@pytest.mark.parametrize("options", [{}, {"class_weight": [3.0], "label_smoothing": 0.1, "avg_non_ignore": True}])
+def test_a_single_logit_is_enlarged(options: Any) -> None:
+    logits, labels, weight = example(1, (4, 5), (16, 20))
+    loss = CrossEntropyLoss(use_sigmoid=True, **options)
+    resized = ResizedLogits(logits, (16, 20))
+    found, expected = loss.of_resized(resized, labels, weight=weight), loss(resized.whole, labels, weight=weight)
+    assert found == expected
+    (gradient,) = torch.autograd.grad(found, logits)
+    assert gradient.abs().max() > 0
+
+
+@in_strips
 @pytest.mark.parametrize("class_weight", [None, (1.0, 2.0, 0.5, 0.7, 1.3)])
 @pytest.mark.parametrize(("thres", "min_kept"), [(0.7, 1), (0.05, 100), (0.9, 100_000)])
 def test_hard_pixels_are_the_same(class_weight: Any, thres: float, min_kept: int) -> None:

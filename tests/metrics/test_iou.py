@@ -140,6 +140,28 @@ def test_large_maps_are_counted_in_pieces(monkeypatch: pytest.MonkeyPatch) -> No
     assert whole.sum() == label.numel()
 
 
+@pytest.mark.parametrize("num_classes", [3, 40, 900])
+def test_many_classes_are_counted_pixel_by_pixel(num_classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass over all pairs of classes is left to those that are fewer than pixels."""
+    monkeypatch.setattr(confusion, "CHUNK", 500)
+    torch.manual_seed(0)
+    prediction, label = torch.randint(0, num_classes, (2, 23, 41))
+    label[0, :7] = 65535
+    expected = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+    for truth, answer in zip(label.flatten().tolist(), prediction.flatten().tolist(), strict=True):
+        if truth != 65535:
+            expected[truth, answer] += 1
+    assert torch.equal(confusion_matrix(prediction, label, num_classes, 65535), expected)
+
+
+def test_counters_of_a_gpu_are_fewer_for_many_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confusion, "COUNTED", 100)
+    values = torch.tensor([5, 5, 39, 0, 5, 39], dtype=torch.int32)
+    for length in (40, 300):
+        counts = confusion.counts_of_neighbours(values, length)
+        assert {place: int(counts[place]) for place in counts.nonzero().flatten().tolist()} == {0: 1, 5: 3, 39: 2}
+
+
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=200))
 def test_a_gpu_counts_like_a_processor(values: list[int]) -> None:
     counts = confusion.counts_of_neighbours(torch.tensor(values, dtype=torch.int32), 7)

@@ -137,6 +137,23 @@ def test_an_environment_that_is_whole_is_not_made_again(tmp_path: Path, monkeypa
     assert "mmsegmentation==1.2.2" in ran[1]
 
 
+def test_photos_of_a_folder_go_through_the_training_pipeline_too(tmp_path: Path) -> None:
+    for name in ("images/a.jpg", "images/b.jpg", "labels/a.png", "labels/b.png"):
+        (tmp_path / "street" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "street" / name).touch()
+    seen = []
+
+    def pretended(who: str, job: Mapping[str, Any], variables: Mapping[str, str]) -> Answer:
+        seen.append((who, job["data"], job["count"]))
+        return Pretended()(who, job, variables)
+
+    words = ["--quick", "--only", "pipeline", "--named", "street", "--out", str(tmp_path / "out")]
+    assert peers.main([*words, "--photos", str(tmp_path / "street")], run=pretended) == 0
+    measured = {place for place in seen if place[1]}
+    assert measured == {(who, str(tmp_path / "street"), 2) for who in (OURS, "mmseg")}
+    assert "2 JPG of street -> " in (tmp_path / "out" / "report.md").read_text()
+
+
 def test_rounds_that_lie_apart_are_marked(tmp_path: Path) -> None:
     results = Results(tmp_path / "results.json", {"quick": False, "machine": "m", "versions": {}, "absent": {}})
     work = STEPS[0]

@@ -72,10 +72,13 @@ def test_what_is_too_large_or_grows_meanwhile(store: Any, monkeypatch: pytest.Mo
     assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
 
 
-def test_offline(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INTARSIA_OFFLINE", "1")
     with pytest.raises(ValueError, match="INTARSIA_OFFLINE is set"):
-        fetch_remote("memory://runs/first")
+        fetch_remote("s3://runs/first")
+    (tmp_path / "weights.safetensors").write_bytes(b"of this machine")
+    for address, content in (("memory://runs/first", b"first"), (tmp_path.as_uri(), b"of this machine")):
+        assert fetch_remote(address).read_bytes() == content
 
 
 @pytest.mark.slow

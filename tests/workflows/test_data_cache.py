@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import tempfile
 from pathlib import Path
@@ -14,8 +15,10 @@ from PIL import Image
 
 import intarsia
 from intarsia.config.language.reader import Config
+from intarsia.data.cache_place import CachePlace
 from intarsia.data.memory_folder import memory_place
 from intarsia.data.pipeline import Pipeline
+from intarsia.data.sample_cache import SampleCache
 from intarsia.weights.file import load_state
 from intarsia.workflows.adjust import TrainingOptions, settings_for
 from intarsia.workflows.data_cache import open_cache
@@ -149,14 +152,40 @@ class NoFiles:
 def test_what_cannot_be_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = Pipeline(NoFiles(), ())  # type: ignore[arg-type]
     for text, message in (
-        ("memory:900T", r"--cache memory:900000000000000: .* of memory are free for it; give a smaller size"),
+        ("memory:900T", r"--cache memory:900T: .* of memory are free for it; give a smaller size"),
         (f"{tmp_path}/cache", r"--cache keeps samples of image files, and NoFiles reads none"),
         (__file__, r"is a file; give the name of a folder"),
         ("memory:", r"--cache is memory or a folder"),
+        (f"{tmp_path}:500X", r"with a size behind it .*; found '.*:500X'"),
+        (f"{tmp_path}:1e3", r"with a size behind it"),
+        ("s3://bucket/cache", r"--cache s3://bucket/cache: this is written to a disk of this machine"),
     ):
         with pytest.raises(ValueError, match=message):
             open_cache(text, pipeline, tmp_path)
     config = Config.from_values({"train_dataloader": {}}, file="a.py")
     with pytest.raises(ValueError, match="--augment-on is workers or device, found 'gpu'"):
         list(settings_for(config, TrainingOptions(augment_on="gpu"), devices=1))
+    assert CachePlace.parse(f"{tmp_path}:20GiB") == CachePlace(tmp_path, 20 * 2**30)
+    (tmp_path / "odd:5X").mkdir()
+    assert CachePlace.parse(f"{tmp_path}/odd:5X") == CachePlace(tmp_path / "odd:5X", None), "a folder that is there"
     assert memory_place(2**62) == Path(tempfile.gettempdir()), "shared memory without room"
+
+
+def test_a_folder_that_may_not_be_written_to_is_read(
+    data: Path, tmp_path: Path, plain: dict[str, torch.Tensor], capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    assert_equal(train(data, tmp_path / "first", cache=str(tmp_path / "kept")), plain)
+    files = {file: file.read_bytes() for file in (tmp_path / "kept").rglob("*") if file.is_file()}
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(SampleCache, "_write_ledger", forbidden)
+    monkeypatch.setattr("intarsia.data.sample_cache.write_aside", forbidden)
+    capsys.readouterr()
+    assert_equal(train(data, tmp_path / "second", cache=str(tmp_path / "kept")), plain)
+    assert "are there; none are added, since it may not be written to" in capsys.readouterr().out
+    assert {file: file.read_bytes() for file in (tmp_path / "kept").rglob("*") if file.is_file()} == files
+    with pytest.raises(ValueError, match="cannot be used: Permission denied"):
+        train(data, tmp_path / "third", cache=str(tmp_path / "empty"))

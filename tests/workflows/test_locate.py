@@ -85,6 +85,14 @@ def test_unknown_words(here: Path, name: str, said: str) -> None:
     assert not known(name)
 
 
+def test_weights_of_the_web_are_not_fetched_and_that_is_said(here: Path) -> None:
+    with pytest.raises(
+        UnknownWeightsError, match="weights of others are not fetched from the web: download it"
+    ) as said:
+        locate("https://host/run/weights.safetensors?signature=secret")
+    assert "secret" not in str(said.value)
+
+
 def test_a_prefix_is_handed_on_whole(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 

@@ -242,7 +242,8 @@ def test_a_training_is_validated_on_its_fold(
     [
         (["--fold", "6/5"], "--fold 6/5: expected 1/5 to 5/5"),
         (["--fold", "two"], "--fold is a number and how many folds there are"),
-        (["--by", "p"], "--by says what stays together in a fold"),
+        (["--by", "x"], "8 of 8 images have no such part in their path"),
+        (["--by", "copies"], "--by copies compares images"),
     ],
 )
 def test_folds_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], text: str) -> None:

@@ -24,12 +24,12 @@ from intarsia.data.bands import band_mode
 from intarsia.data.containers import file_on_disk, files_on_disk, member_name, packed_image, packed_label
 from intarsia.data.image_io import read_image, read_label
 from intarsia.data.image_reader import ImageReader
+from intarsia.data.image_rows import file_rows, image_rows, label_rows
 from intarsia.data.image_spec import ImageSpec
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Labels, LabelTable, label_values, ranges
 from intarsia.data.lists import choose, path_ends, spellings
 from intarsia.data.masks import Masks, read_masks
-from intarsia.data.packed_rows import image_rows, label_rows
 from intarsia.data.pages import count_pages
 from intarsia.data.rows import as_array
 from intarsia.data.slices import part_of, without_suffix
@@ -190,17 +190,24 @@ class FolderDataset:
         return Sample(image=image, label=label, meta=meta)
 
     def load_rows(self, index: int) -> Sample | None:
-        """As `load`, with a `RowArray` for image and label; None unless it is packed and rows mean the same alone."""
-        image_path, label_path = self.paths(index)
-        plane = None if self.files_only else packed_image(image_path)
-        if plane is None or (self._reader is not None and self._reader.depends_on_image):
+        """As `load`, with a `RowArray` for an image of which a crop costs less than all of it, and for a packed label;
+        None if samples come through a cache, or rows do not mean the same alone.
+        """
+        reader = self._reader
+        if self.files_only or (reader is not None and (reader.depends_on_image or reader.stack is not None)):
             return None
-        image = image_rows(plane, self._reader, self.bands)
+        image_path, label_path = self.paths(index)
+        plane = packed_image(image_path)
+        if plane is None:
+            if self._cache is not None:
+                return None
+            image = file_rows(image_path, reader, self.bands)
+            return self._sample(index, as_array(image), self.label(index))
         stored = None if label_path is None else packed_label(label_path)
-        if stored is None or label_path is None:
-            return self._sample(index, as_array(image), None)
-        label = label_rows(stored, self.label_table, self.class_of, file=label_path)
-        return self._sample(index, as_array(image), as_array(label))
+        label = None
+        if stored is not None and label_path is not None:
+            label = as_array(label_rows(stored, self.label_table, self.class_of, file=label_path))
+        return self._sample(index, as_array(image_rows(plane, reader, self.bands)), label)
 
     def use_cache(self, cache: SampleCache) -> None:
         """Read image and label of a sample through a cache from now on."""

@@ -185,7 +185,7 @@ def _endings(
                 yield ending
 
 
-_SPLIT_WORDS = {
+SPLIT_WORDS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
     "testing": "test",
 }  # fmt: skip
@@ -198,7 +198,7 @@ def splits_of_tars(tars: Sequence[str]) -> dict[str, TarSplit]:
         words = [
             word for part in tar.lower().split("/") for word in part.replace("_", "-").replace(".", "-").split("-")
         ]
-        found.setdefault(next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), ""), []).append(tar)
+        found.setdefault(next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), ""), []).append(tar)
     if "train" not in found:
         found["train"] = [tar for part in ("", "val", "test") for tar in found.pop(part, [])]
     found.pop("", None)

@@ -26,15 +26,21 @@ Floats = npt.NDArray[np.float64]
 
 def check_grouping(by: str) -> None:
     """Raise ValueError for a text that is neither a folder nor a regular expression."""
-    if by == COPIES or _folder_level(by) is not None:
+    if by == COPIES or _folder_level(by) is not None or table_column(by) is not None:
         return
     try:
         re.compile(by)
     except re.error as error:
         raise ValueError(
             f"groups by {by!r}: no regular expression ({error}); expected one, such as 'patient\\d+', or 'folder', "
-            f"'folder:2' (the second folder of the path), or {COPIES!r}"
+            f"'folder:2' (the second folder of the path), 'list.csv:patient' (a column of a table), or {COPIES!r}"
         ) from None
+
+
+def table_column(by: str) -> tuple[str, str] | None:
+    """(file, title of a column) of "folds.csv:patient"; None for anything else."""
+    match = re.fullmatch(r"(.+\.[ct]sv):([^:/\\]+)", by, re.IGNORECASE)
+    return None if match is None else (match[1], match[2])
 
 
 def group_names(images: Sequence[str], by: str | None) -> list[str]:
@@ -42,7 +48,7 @@ def group_names(images: Sequence[str], by: str | None) -> list[str]:
 
     by: "folder" is the path of the folder that an image lies in; "folder:2" the second folder of its path, counted from
         the root, "folder:-1" the last. Else a regular expression that is searched for in the path: what its groups
-        match, or the whole match where none of them does.
+        match, or the whole match where none of them does. Columns of tables are for `together.py`, which reads files.
 
     Raises ValueError for a wrong `by`, and where an image does not match it.
     """
@@ -114,6 +120,40 @@ def divide(
     part = _place(amounts, weights, np.array(list(targets.values())), order)
     labels = list(targets)
     return [labels[part[index]] for index in member]
+
+
+def divide_in_blocks(
+    count: int, targets: Mapping[str, float], *, seed: int = 0, pixels: npt.NDArray[np.int64] | None = None
+) -> list[str]:
+    """The part of every image of one series, in the order in which they lie: a block of neighbours for each part.
+
+    The series is taken for a ring, so that one block may be its two ends. Where the first block begins, the seed says;
+    with `pixels` (see `divide`) it is where shares of the classes come nearest to their targets.
+
+    Raises ValueError if there are fewer images than parts.
+    """
+    if count < len(targets):
+        raise ValueError(f"{count} images of one series cannot be divided into {len(targets)} parts")
+    shares = np.array(list(targets.values())) / sum(targets.values())
+    ends = np.rint(shares.cumsum() * count).astype(np.intp)
+    for number in range(len(ends)):  # each has one at least
+        least = 1 + (ends[number - 1] if number else 0)
+        ends[number] = min(max(ends[number], least), count - len(ends) + number + 1)
+    starts = np.r_[0, ends[:-1]]
+    start = int(hash_share("block", f"split:{seed}") * count)
+    if pixels is not None:
+        amounts, weights, _ = _amounts(np.arange(count), count, pixels)
+        sums = np.r_[np.zeros((1, amounts.shape[1])), np.vstack([amounts, amounts]).cumsum(0)]
+        rotations = np.arange(count)
+        costs = sum(
+            ((sums[rotations + end] - sums[rotations + begin] - share) ** 2 / share) @ weights
+            for begin, end, share in zip(starts, ends, shares, strict=True)
+        )
+        costs = np.roll(costs, -start)  # of equal ones that from which the seed counts
+        start = (start + int(np.argmin(costs))) % count
+    labels = list(targets)
+    part = np.searchsorted(ends, (np.arange(count) - start) % count, side="right")
+    return [labels[index] for index in part]
 
 
 def _amounts(

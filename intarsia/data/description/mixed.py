@@ -201,6 +201,14 @@ class MixedDescription(DataDescription):
             )
 
 
+def grouped(description: DataDescription, groups: str) -> DataDescription:
+    """The same data, of which these groups stay together where images are divided; of several data sets in each."""
+    if isinstance(description, MixedDescription):
+        members = tuple(replace(one, description=grouped(one.description, groups)) for one in description.members)
+        return replace(description, members=members)
+    return replace(description, groups=groups)
+
+
 # --- Images that fit together -------------------------------------------------------------------------------------
 
 

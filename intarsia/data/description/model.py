@@ -30,7 +30,7 @@ from intarsia.data.description.drawn_checks import check_drawn
 from intarsia.data.description.errors import DescriptionError
 from intarsia.data.description.image_checks import checked_bands
 from intarsia.data.description.inputs import stacking
-from intarsia.data.description.pairing import Listing, Pair, take_share
+from intarsia.data.description.pairing import Listing, Pair
 from intarsia.data.description.split_checks import check_shares, check_splits
 from intarsia.data.description.splits import (
     OwnSplit,
@@ -44,6 +44,7 @@ from intarsia.data.description.splits import (
     slice_axis,
     sources,
 )
+from intarsia.data.description.together import Together, pairs_together, take_share
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.image_spec import ImageSpec, InputSpec
 from intarsia.data.instance_ids import ClassOf
@@ -248,13 +249,25 @@ class DataDescription:
             pairs = (replace(pair, overlap="set") if pair.masks else pair for pair in listing.pairs)
             listing = replace(listing, pairs=tuple(pairs))
         base = rule.of if isinstance(rule, ShareSplit) else split
-        remaining: Sequence[Pair] = listing.pairs
-        for name, share in self.splits.items():
-            if isinstance(share, ShareSplit) and share.of == base:
-                taken, remaining = take_share(remaining, share.fraction, f"{share.seed}:{name}")
-                if name == split:
-                    return Listing(tuple(taken))
-        return replace(listing, pairs=tuple(remaining))
+        shares = [(name, one) for name, one in self.splits.items() if isinstance(one, ShareSplit) and one.of == base]
+        if not shares:
+            return listing
+        together = pairs_together(self.root, listing.pairs, self.groups)
+        remaining = list(range(len(listing.pairs)))
+        for name, share in shares:
+            taken, remaining = take_share(together, remaining, share.fraction, f"{share.seed}:{name}")
+            if name == split:
+                return Listing(tuple(listing.pairs[index] for index in taken))
+        return replace(listing, pairs=tuple(listing.pairs[index] for index in remaining))
+
+    def together(self, split: str) -> Together | None:
+        """What is kept whole where shares are taken out of a split; None if there are none.
+
+        Raises ValueError as `listing`.
+        """
+        if not any(isinstance(rule, ShareSplit) and rule.of == split for rule in self.splits.values()):
+            return None
+        return pairs_together(self.root, list_split(self.root, self._own_rule(split)).pairs, self.groups)
 
     def pairs(self, split: str) -> tuple[Pair, ...]:
         """Image and label of every sample of a split.

@@ -377,21 +377,3 @@ def hash_share(name: str, salt: str) -> float:
     """A number in [0, 1) that depends on nothing but the two texts: adding files moves no other file."""
     digest = hashlib.blake2b(f"{salt}:{name}".encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
-
-
-def take_share(pairs: Sequence[Pair], fraction: float, salt: str) -> tuple[list[Pair], list[Pair]]:
-    """(what is taken, what remains). Takes at least one and leaves at least one, if there are two.
-
-    Slices of one volume stay together, unless there is no other volume; windows of one block always.
-    """
-    units = [pair.unit for pair in pairs]
-    if len(set(units)) == 1 and pairs[0].window is None:
-        units = [pair.name for pair in pairs]
-    shares = [hash_share(unit, salt) for unit in units]
-    bound = fraction
-    ordered = sorted(set(shares))
-    if len(ordered) > 1:
-        bound = min(max(bound, ordered[1]), ordered[-1])
-    taken = [pair for pair, share in zip(pairs, shares, strict=True) if share < bound]
-    remaining = [pair for pair, share in zip(pairs, shares, strict=True) if share >= bound]
-    return taken, remaining

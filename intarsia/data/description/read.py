@@ -30,10 +30,12 @@ from intarsia.data.description.yaml_values import (
     text_of,
     texts_of,
 )
+from intarsia.data.image_io import is_image_name
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour
 from intarsia.data.packed.reader import is_packed_file, opened
 from intarsia.data.stack import channel_names
+from intarsia.data.tars import is_tar_name
 from intarsia.data.value_range import ValueRange
 from intarsia.io.stores import refuse_data
 from intarsia.io.text import read_text
@@ -45,6 +47,7 @@ _KEYS = (
 )  # fmt: skip
 _IMAGE_KEYS = ("inputs", "bands", "channels", "names", "indices", "scale", "mean", "std", "values")
 _VALUE_KEYS = ("type", "low", "high", "dimmest")
+_ARCHIVES = (".zip", ".7z", ".rar", ".gz", ".bz2", ".xz")
 _RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")
 _MOST_VALUES = 65536
 _MOST_BYTES = 8 * 2**20
@@ -67,6 +70,7 @@ def _read(path: Path, *, is_member: bool) -> DataDescription:
     if is_packed_file(path):
         text, given = _packed(path)
     else:
+        _refuse_others(path)
         try:
             text = read_text(path, largest=_MOST_BYTES)
         except ValueError as error:
@@ -99,6 +103,20 @@ def _read(path: Path, *, is_member: bool) -> DataDescription:
         raise ValueError(f"{path}:{error.line or line_of(top, error.path)}: {error}") from None
     except RecursionError:
         raise ValueError(f"{path}: {_TOO_DEEP}") from None
+
+
+def _refuse_others(path: Path) -> None:
+    """Raises ValueError for files that are data themselves, and describe none."""
+    if not path.is_file():
+        return
+    if is_tar_name(path):
+        raise ValueError(
+            f"{path} is a tar, and no data description: give the folder that it lies in, with all tars in it, or "
+            f"name it in a description (splits: {{train: {{layout: tar, shards: {path.name}}}}})"
+        )
+    if is_image_name(path.name) or path.suffix.lower() in _ARCHIVES:
+        what = "an archive, which is unpacked first" if path.suffix.lower() in _ARCHIVES else "an image"
+        raise ValueError(f"{path} is {what}: give the folder of images and masks, or a data description (YAML)")
 
 
 def _packed(path: Path) -> tuple[str, Mapping[str, Split]]:

@@ -16,7 +16,7 @@ from intarsia.data.image_io import is_image_name
 from intarsia.data.lists import FileIndex, ListTable, Where, choose, read_tables
 from intarsia.data.scenes.discovery import find_windows
 from intarsia.data.scenes.rule import SceneSplit
-from intarsia.data.slices import file_of, part_of, without_suffix
+from intarsia.data.slices import Part, file_of, part_of, without_suffix
 from intarsia.io.folders import walk_files
 
 
@@ -88,14 +88,14 @@ class JoinedSplit:
 
 @dataclass(frozen=True, slots=True)
 class ShareSplit:
-    """A fraction taken out of another split: each file by a hash of the seed and its name, so it stays where it is."""
+    """A fraction taken out of another split by a hash of the seed and names: what is there stays (`together.py`)."""
 
     fraction: float
     of: str = "train"
     seed: int = 0
 
     def __str__(self) -> str:
-        return f"a share of {self.fraction:.0%} of {self.of}, by a hash of the names"
+        return f"a share of {self.fraction:.0%} of {self.of}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +140,37 @@ def list_split(root: Path, rule: OwnSplit) -> Listing:
         listing = replace(
             listing, pairs=kept, unlabelled=tuple(path for path in listing.unlabelled if path not in dropped)
         )
-    if rule.names is not None:
-        listing = _named(root, listing, rule.names, rule.where)
-    return in_slices(root, listing, rule.source)
+    if rule.names is None:
+        return in_slices(root, listing, rule.source)
+    return _named(root, listing, rule.names, rule.where, rule.source)
 
 
-def _named(root: Path, listing: Listing, names: str, where: Where | None) -> Listing:
-    """Of a listing what a list names."""
+def _named(root: Path, listing: Listing, names: str, where: Where | None, source: Source | None = None) -> Listing:
+    """Of a listing what a list names: files with all their slices, or single slices.
+
+    source: whose files are taken apart into slices when they have been chosen.
+    """
     index = NameIndex(listing.pairs)
-    found, lost = choose(root / names, lambda line: index.find(file_of(line)), where)
-    return Listing(tuple(dict.fromkeys(found)), lost=tuple(text for _, text in lost))
+
+    def find(line: str) -> tuple[Pair, Part | None, str] | None:
+        pair = index.find(file_of(line.strip())) or index.find(line)
+        return None if pair is None else (pair, part_of(line.strip())[1], line)
+
+    found, lost = choose(root / names, find, where)
+    pairs = tuple(dict.fromkeys(pair for pair, _, _ in found))
+    missing = tuple(text for _, text in lost)
+    if source is None or not source.slices:
+        return Listing(pairs, lost=missing)
+    wanted: dict[str, dict[Part | None, str]] = {}
+    for pair, part, line in found:
+        wanted.setdefault(pair.image, {})[part] = line
+    kept = []
+    for pair in in_slices(root, Listing(pairs), source).pairs:
+        file, part = part_of(pair.image)
+        if None in wanted[file] or part is None or wanted[file].pop(part, None) is not None:
+            kept.append(pair)
+    unmet = (line for parts in wanted.values() if None not in parts for line in parts.values())
+    return Listing(tuple(kept), lost=(*missing, *unmet))
 
 
 def _contained(root: Path, rule: PackedSplit | TarSplit) -> Listing:

@@ -42,7 +42,7 @@ A value that is not listed here stops with an error (write `outside: ignore` to 
 _TOLERANCE = """\
 A value that differs by so much from a listed one, in each channel of a colour, counts as the nearest such."""
 _GROUPS = """\
-Images with the same part in their path stay together when they are divided: `data split`, `train --fold`, `cv`."""
+Images with the same part in their path stay together when they are divided: shares, `data split`, folds, `cv`."""
 _MASKS = """\
 One mask for each class: where it is not 0 the label has the class, and where no mask is set it is 0. A pixel in two
 masks stops with an error; with `overlap: last` the later one counts."""
@@ -62,6 +62,10 @@ One mask for each class: a pixel has the classes of all masks that are not 0 the
 _SCENES = """\
 Windows of scenes. A share takes or leaves whole blocks, which no window of training leaves. An evaluation counts of
 each window what is further than `margin` from its border, so that each pixel counts once."""
+
+_SHARE = """\
+Each file, or what belongs together (a volume, a patient of DICOM headers, `groups`), falls to a side by a hash of its
+name: new files move no old one. Of a single volume or series a block of neighbours is taken."""
 
 _CLASS_OF = """\
 The label files say objects besides classes; `labels` lists what this makes of their values."""
@@ -186,10 +190,7 @@ def _image_lines(description: DataDescription) -> list[str]:
 def _split_lines(split: str, rule: Split, *, united: bool = False) -> list[str]:
     if isinstance(rule, ShareSplit):
         return [
-            *(
-                f"  {line}"
-                for line in _comment("Each file falls to a side by a hash of its name: new files move no old one.")
-            ),
+            *(f"  {line}" for line in _comment(_SHARE)),
             f"  {split}: {{share: {rule.fraction!r}, of: {rule.of}, seed: {rule.seed}}}",
         ]
     if isinstance(rule, PairSplit):

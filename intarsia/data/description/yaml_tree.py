@@ -18,6 +18,9 @@ _TAGS = frozenset(
 _MOST_NODES, _LONGEST_NUMBER = 500_000, 100
 """Of one description: values, and characters of what is no text."""
 
+_SHOWN = 80
+"""Letters of a text that a message repeats."""
+
 
 class Located(dict[Any, Any]):
     """A mapping that knows the line of each of its keys."""
@@ -118,12 +121,13 @@ def _colour_text(value: object) -> str | None:
 
 
 def kind(value: Any) -> str:
-    """What a value is, for messages."""
+    """What a value is, for messages; of a long text its beginning."""
+    shown = f"{value[:_SHOWN]} ..." if isinstance(value, str) and len(value) > _SHOWN else value
     kinds = {
         dict: "a mapping",
         Located: "a mapping",
         list: "a list",
-        str: f"the text {value!r}",
+        str: f"the text {shown!r}",
         type(None): "nothing",
     }
     return kinds.get(type(value), repr(value))

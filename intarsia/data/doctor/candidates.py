@@ -73,7 +73,9 @@ class Candidate:
             LABEL_TIERS[self.role],
             image_rank,
             -self.count,
-            self.images.neutral != self.labels.neutral,  # siteA/images belong to siteA/masks, whatever the names say
+            # siteA/images belong to siteA/masks, and scans of ses-1 to labels/ses-1, whatever the names say
+            len({*self.images.neutral} - {*self.labels.neutral}),
+            self.images.neutral != self.labels.neutral,
             self.rank,
             not plain,
             self.labels.template,
@@ -120,8 +122,8 @@ def _across(root: Path, images: Group, labels: Group) -> list[Candidate]:
             continue  # one or two names that begin alike may do so by chance
         if role in ("none", "image"):
             role, rank = labels.role, labels.rank
-        if role == images.role == "none" and not _is_label_of(root, images, labels):
-            continue
+        if role == "none" and images.role in ("none", "colour") and not _is_label_of(root, images, labels):
+            continue  # a folder of colours may hold photos, and cam0_color the labels of cam0
         found[pair] = Candidate(images, labels, pair, cores, role, rank)
     return list(found.values())
 
@@ -212,10 +214,14 @@ def _is_label_of(root: Path, images: Group, labels: Group) -> bool:
 
 
 def _variety(root: Path, group: Group) -> int | None:
-    """Distinct colours or numbers in the first file; one-bit and palette files count as labels. None: unreadable."""
+    """That of the first file."""
     split, files = next(iter(group.files.items()))
     below, stem, extension = files[0]
-    path = root / group.folder(split) / below / f"{stem}{extension}"
+    return variety(root / group.folder(split) / below / f"{stem}{extension}")
+
+
+def variety(path: Path) -> int | None:
+    """Distinct colours or numbers in a file; one-bit and palette files count as labels. None: unreadable."""
     if not path.is_file():  # a pipe or a device might never end
         return None
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Listing
@@ -18,11 +19,14 @@ def diagnose(
     description: DataDescription | None,
     measured: BySplit,
     listings: Mapping[str, Listing],
+    place: Path,
     table: TableProposal | None = None,
     alternatives: Sequence[Alternative] = (),
 ) -> tuple[list[Finding], list[Finding]]:
-    """(problems, warnings). Without a description, only what can be told of files. `table`: how it was concluded."""
-    problems, warnings = list(_unreadable(measured)), [*_left_over(listings), *leaks(measured, description)]
+    """(problems, warnings). Without a description, only what can be told of files. `table`: how it was concluded.
+    place: of the data, as somebody would write it.
+    """
+    problems, warnings = list(_unreadable(measured)), [*_left_over(listings), *leaks(measured, description, place)]
     found = [image_faults(measured, description)]
     if description is not None:
         problems += _empty(listings)

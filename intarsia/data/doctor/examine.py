@@ -16,11 +16,11 @@ from intarsia.data.annotations.drawn import ClassValues
 from intarsia.data.bands import GREY
 from intarsia.data.description.contained import PackedSplit
 from intarsia.data.description.inputs import stacking
-from intarsia.data.description.mixed import MixedDescription
+from intarsia.data.description.mixed import MixedDescription, grouped
 from intarsia.data.description.model import IGNORE, DataDescription
 from intarsia.data.description.pairing import Listing, Pair, hash_share
 from intarsia.data.description.read import read_description
-from intarsia.data.description.splits import ShareSplit, Split, skipping
+from intarsia.data.description.splits import Split, skipping
 from intarsia.data.doctor.annotated import format_of
 from intarsia.data.doctor.benchmarks import known_numbering
 from intarsia.data.doctor.channels import with_channels, without_channels
@@ -36,13 +36,14 @@ from intarsia.data.doctor.legends import find_legend
 from intarsia.data.doctor.measure import ImageFacts, Measured, combine, count_values, mean_and_std, measure_all
 from intarsia.data.doctor.mixed import examine_mixed
 from intarsia.data.doctor.objects import find_rule, numbers_of_objects, without_objects
-from intarsia.data.doctor.proposal import choose_share, propose_table, table_of_masks, table_of_shapes
+from intarsia.data.doctor.proposal import propose_table, table_of_masks, table_of_shapes
 from intarsia.data.doctor.regions import with_regions
 from intarsia.data.doctor.scene_layout import find_layout_or_scenes, ground_overlaps
 from intarsia.data.doctor.several_labels import with_label_sets, without_overlaps
-from intarsia.data.doctor.stacks import series_apart
 from intarsia.data.doctor.summary import image_findings, label_findings, split_findings, value_rows
 from intarsia.data.doctor.table import TableProposal
+from intarsia.data.doctor.torn import torn_apart
+from intarsia.data.doctor.validation import choose_share, note_of, notes_of_shares
 from intarsia.data.image_reader import ImageReader, range_of
 from intarsia.data.instance_ids import ClassOf
 from intarsia.io.cores import available_cores
@@ -63,12 +64,14 @@ def examine(
     workers: int | None = None,
     labels: str | None = None,
     multi_label: bool | None = None,
+    groups: str | None = None,
 ) -> Findings:
     """Look at all images and labels of a folder, or of what a description file describes.
 
     limit: at most so many pairs of each split, the same ones every time. workers: threads, one a processor by default.
     labels: of a folder, the label folder to take where there are several. multi_label: of a folder, whether a pixel may
-    have several classes; None lets the data decide.
+    have several classes; None lets the data decide. groups: what stays together where images are divided, instead of
+    what a description says, see `divide.group_names`.
 
     Raises:
         ValueError: the path does not exist, nothing in the folder pairs, or the description is wrong.
@@ -77,7 +80,7 @@ def examine(
     workers = workers if workers is not None else min(8, available_cores())
     if path.is_dir():
         layout = find_layout_or_scenes(path, labels=labels)
-        return _of_folder(path, layout, _Reader(path, workers, limit, progress, multi_label))
+        return _of_folder(path, layout, _Reader(path, workers, limit, progress, multi_label, groups))
     if not path.exists():
         refuse_data(path)
         raise ValueError(f"there is no folder and no data description {path}")
@@ -98,6 +101,8 @@ def examine(
         advice = f"{foreign[1]}; then give the folder" if foreign[1] else "Give the folder of it and the images instead"
         raise ValueError(f"{path} is no data description: it holds {foreign[0]}. {advice}")
     description = read_description(path)
+    if groups is not None:
+        description = grouped(description, groups)
 
     def look(one: DataDescription) -> Findings:
         return _of_description(path, one, _Reader(one.root, workers, limit, progress))
@@ -107,13 +112,14 @@ def examine(
 
 @dataclass(slots=True)
 class _Reader:
-    """How to measure: where, with how many threads, how much of it."""
+    """How to measure: where, with how many threads, how much of it; and what of a folder is said already."""
 
     root: Path
     workers: int
     limit: int | None
     progress: Progress | None
     multi_label: bool | None = None
+    groups: str | None = None
 
     def measure(
         self,
@@ -189,15 +195,14 @@ def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
         table, class_of = _table(path, layout, everything, class_of)
     except ValueError as error:
         faults.problems.append(Finding("no labels", str(error)))
-        faults.add(diagnose(None, measured, listings))
+        faults.add(diagnose(None, measured, listings, path))
         return _findings(path, words, None, measured, listings, layout, faults, notes)
     faults.add((table.problems, table.warnings))
     if "val" not in splits and len(measured["train"]) > 1:
-        splits = {**splits, "val": _share(measured["train"], table)}
-        notes.append("there is no validation split: about a fifth of the images is taken out by a hash of their names")
+        splits = {**splits, "val": choose_share(path, measured["train"], table, _ignore_index(table), reader.groups)}
+    left = []
     if sum(map(len, measured.values())) < sum(len(listing.pairs) for listing in listings.values()):
-        notes.append("not all files were looked at: the others may hold values that `labels` does not list")
-    notes += table.notes
+        left.append("not all files were looked at: the others may hold values that `labels` does not list")
     splits = without_overlaps(splits, layout, wish=reader.multi_label)
     bands, channels = common_bands(everything)
     description = DataDescription(
@@ -212,8 +217,10 @@ def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
         class_of=class_of,
         bands=bands,
         channels=channels,
-        notes=tuple(notes),
+        groups=reader.groups,
     )
+    shared = note_of(description)
+    description = replace(description, notes=(*notes, *([shared] if shared else []), *left, *table.notes))
     sets = with_regions(path, description, layout, wish=reader.multi_label)
     sets = sets or with_label_sets(description, layout, everything, wish=reader.multi_label)
     if sets is not None:
@@ -229,9 +236,9 @@ def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
     if stacked is not None:
         description = with_values(description, listings["train"])
         faults.warnings = without_channels(faults.warnings, listings)
-    faults.add(diagnose(description, measured, listings, table if sets is None else None, layout.alternatives))
+    faults.add(diagnose(description, measured, listings, path, table if sets is None else None, layout.alternatives))
     faults.add(((), tuple(ground_overlaps(path, listings))))
-    faults.warnings += series_apart(description, listings)
+    faults.warnings += torn_apart(description, listings, path)
     notes = list(description.notes)
     return _findings(path, words, description, measured, listings, layout, faults, notes)
 
@@ -307,13 +314,6 @@ def _without_others(listings: Mapping[str, Listing]) -> dict[str, Listing]:
     }
 
 
-def _share(measured: Sequence[Measured], table: TableProposal) -> ShareSplit:
-    indices = {name: index for index, name in enumerate(table.classes)}
-    ignore_index = _ignore_index(table)
-    classes_of = {value: indices.get(name, ignore_index) for value, name in table.labels.items()}
-    return choose_share(measured, classes_of, ignore_index)
-
-
 def _divided(description: DataDescription, listings: Mapping[str, Listing]) -> dict[str, Listing]:
     """The listings with shares taken out, in the description's order."""
     fresh = {split: description.listing(split) for split in description.splits}
@@ -353,9 +353,10 @@ def _of_description(path: Path, description: DataDescription, reader: _Reader) -
     if description.inputs:
         completed = with_values(completed, listings.get("train") or next(iter(listings.values())))
     faults = _Faults([], [])
-    faults.add(diagnose(completed, measured, listings))
+    faults.add(diagnose(completed, measured, listings, path))
     faults.add(((), tuple(ground_overlaps(description.root, listings))))
-    return _findings(path, None, completed, measured, listings, None, faults, [])
+    faults.warnings += torn_apart(description, listings, path)
+    return _findings(path, None, completed, measured, listings, None, faults, [*notes_of_shares(description)])
 
 
 # --- Both ---------------------------------------------------------------------------------------------------------

@@ -151,13 +151,14 @@ class Findings:
         result = [f"{self.path}" + (f": {self.layout}" if self.layout else "")]
         for split in self.splits:
             looked = "" if split.inspected == split.pairs else f", {split.inspected} looked at"
-            result.append(
-                f"  {split.name}: {split.pairs} pairs{looked}, {split.valid:.1%} of the pixels labelled ({split.rule})"
-            )
+            found = f"  {split.name}: {many(split.pairs, 'pair')}{looked}"
+            result.append(f"{found}, {split.valid:.1%} of the pixels labelled ({split.rule})")
         if self.images is not None:
             result += _image_lines(self.images)
         if self.labels is not None:
-            result.append(f"labels: {self.labels.kind}; {_counts(self.labels.modes)}")
+            modes = self.labels.modes  # "shapes" and "masks" count the images that have some
+            counted = f" for {many(sum(modes.values()), 'image')}" if {*modes} <= {"shapes", "masks"} else ""
+            result.append(f"labels: {self.labels.kind}{counted or f'; {_counts(modes)}'}")
         if self.mean is not None and self.std is not None:
             result.append(f"mean {_numbers(self.mean)}, std {_numbers(self.std)} (training images, labelled pixels)")
         result += self._value_lines()

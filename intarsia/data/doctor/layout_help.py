@@ -32,7 +32,7 @@ def explain_nothing(
     folders: dict[str, Counter[str]] = defaultdict(Counter)
     for path in [*images, *others]:
         pure = PurePosixPath(path)
-        folders[pure.parent.as_posix()][pure.suffix.lower() or "no extension"] += 1
+        folders[pure.parent.as_posix()][suffix_of(path) or "no extension"] += 1
     rows = [
         f"    {folder}: " + ", ".join(f"{count} x {ext}" for ext, count in kinds.most_common(4))
         for folder, kinds in sorted(folders.items(), key=lambda item: -sum(item[1].values()))

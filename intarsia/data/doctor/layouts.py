@@ -9,11 +9,12 @@ found is written down as rules, one per split; files that no rule uses are told.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from intarsia.data.description.contained import splits_of_tars
+from intarsia.data.description.contained import SPLIT_WORDS, splits_of_tars
 from intarsia.data.description.pairing import Listing
 from intarsia.data.description.splits import OwnSplit, list_split
 from intarsia.data.doctor.affixes import Affixes
@@ -32,6 +33,7 @@ from intarsia.data.doctor.stacks import with_slices
 from intarsia.data.image_io import is_image_name
 from intarsia.data.tars import INDEX_SUFFIX, is_tar_name
 from intarsia.io.folders import walk_files
+from intarsia.terminal import Notice
 
 
 class LayoutError(ValueError):
@@ -116,6 +118,7 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
             found.warnings += _rivals(chosen, others_of)
         shown = [entry for entry in alternatives.values() if entry.role != "none" or warnings]
         told = {path for entry in shown for path in entry.label_paths()}
+        told |= {path for listing in found.listings.values() for path in listing.unlabelled}  # they have a line already
         found.warnings += left_over(images, used | found.told | told)
     if masks is None and annotated is None:
         problems += _numbered(root, found, others)
@@ -151,6 +154,7 @@ def _by_whole_folders(root: Path, images: Sequence[str], others: Sequence[str]) 
     if chosen is None:
         return None, SplitRules()
     rules = by_folders(root, chosen, groups)
+    join_others(root, rules, chosen, found, groups)
     _with_lists(root, rules, others, images)
     return chosen, rules
 
@@ -165,11 +169,27 @@ def _of_tars(root: Path, tars: Sequence[str], others: Sequence[str]) -> Layout:
             f"{root}: no sample in {some(list(tars))} has an image and a label: expected members such as 0001.jpg and "
             "0001.png, or 0001.seg.png"
         )
+    if "val" not in rules:
+        _tell_folders_inside(root, listings["train"])
     rest = [path for path in others if path not in set(tars) and not path.endswith(INDEX_SUFFIX)]
     return Layout(
         root, dict(rules), count, (), by_extension(rest), tuple(rest), (), (), (), masks=None, annotated=None,
         listings=listings,
     )  # fmt: skip
+
+
+def _tell_folders_inside(root: Path, listing: Listing) -> None:
+    """Say that folders within tars are no splits, where they are called like some."""
+    folders = {part for pair in listing.pairs for part in PurePosixPath(pair.image).parts[:-1]}
+    named = sorted(folder for folder in folders if folder.lower() in SPLIT_WORDS)
+    if named:
+        warnings.warn(
+            f"{root}: folders in the tars are called {', '.join(named)}, and the samples of all are taken to train: "
+            "only names of tars, and of folders that these lie in, tell the splits. Make a tar of each, or list the "
+            "samples of each split (`list:`) in a description",
+            Notice,
+            stacklevel=4,
+        )
 
 
 def _best(eligible: Sequence[Candidate]) -> Candidate | None:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from intarsia.data.description.divide import COPIES, group_names
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.splits import ShareSplit
+from intarsia.data.description.together import belong_together
 from intarsia.data.doctor.findings import Finding, many
 from intarsia.data.doctor.measure import BySplit, all_of, duplicates
 from intarsia.data.doctor.near_copies import near_pairs
+from intarsia.data.doctor.torn import division_command
 
 _GROUPINGS = ("folder", r"[^/]+(?=[_-][^/_-]*$)", r"[^/_-]+(?=[_-][^/]*$)")
 """What may keep copies together: their folder; a name without its last part, or the first part of it alone."""
 
 
-def leaks(measured: BySplit, description: DataDescription | None) -> Iterable[Finding]:
-    """The same picture in training and validation makes scores too good; twice in one split it only counts double."""
+def leaks(measured: BySplit, description: DataDescription | None, place: Path) -> Iterable[Finding]:
+    """The same picture in training and validation makes scores too good; twice in one split it only counts double.
+
+    place: of the data, as somebody would write it: the folder, or the file of the description.
+    """
     home = {entry.pair.image: split for split, entries in measured.items() for entry in entries}
     groups = [[entry.pair.image for entry in group] for group in duplicates(all_of(measured))]
     across = [group for group in groups if len({home[image] for image in group}) > 1]
@@ -25,15 +31,14 @@ def leaks(measured: BySplit, description: DataDescription | None) -> Iterable[Fi
         where = f"more than one split ({_counted(across, home)})"
         text = f"{many(len(across), 'picture')} in {where}: scores would be too good"
         shown = tuple(" = ".join(f"{home[image]}: {image}" for image in group) for group in across)
-        advice = f"remove them from one of the splits, or divide anew: {_command(across, home, description)}"
+        advice = f"remove them from one of the splits, or divide anew: {_command(across, home, description, place)}"
         yield Finding("leak", text, advice, shown)
     near = list(_near(measured, home))
     if near:
         pairs = [(first, second) for first, second, _ in near]
         text = f"{many(len(near), 'pair')} of nearly the same picture in different splits ({_counted(pairs, home)})"
         shown = tuple(f"{home[a]}: {a} ~ {home[b]}: {b} ({bits} of 64 bits differ)" for a, b, bits in near)
-        advice = "look at them: scores are too good where one gives away the other; to keep such together divide anew: "
-        yield Finding("near duplicates", text, advice + _command(pairs, home, description), shown)
+        yield Finding("near duplicates", text, _advice(pairs, home, description, place), shown)
     if within:
         yield Finding(
             "duplicates",
@@ -55,22 +60,36 @@ def _near(measured: BySplit, home: Mapping[str, str]) -> Iterable[tuple[str, str
             yield a.pair.image, b.pair.image, bits
 
 
+def _advice(
+    pairs: Sequence[tuple[str, str]], home: Mapping[str, str], description: DataDescription | None, place: Path
+) -> str:
+    """What to do with pictures that are nearly the same: slices of different patients are, and no division helps."""
+    look = "look at them: scores are too good where one gives away the other"
+    kept = None if description is None else belong_together(description.root, sorted(home), description.groups)
+    if kept is not None and kept.is_one:
+        return f"{look}; {kept}, so that only images of another one would say how good a model is"
+    if kept is not None and kept.what:
+        group = dict(zip(kept.images, kept.groups, strict=True))
+        if all(group[a] != group[b] for a, b in pairs):
+            return f"{look}; {kept}, and these are of different ones"
+    return f"{look}; to keep such together divide anew: {_command(pairs, home, description, place)}"
+
+
 def _counted(groups: Sequence[Sequence[str]], home: Mapping[str, str]) -> str:
     """How many images of each split are concerned: "2 of train, 1 of val"."""
     images = {image for group in groups for image in group}
     return ", ".join(f"{sum(home[i] == split for i in images)} of {split}" for split in dict.fromkeys(home.values()))
 
 
-def _command(groups: Sequence[Sequence[str]], home: Mapping[str, str], description: DataDescription | None) -> str:
+def _command(
+    groups: Sequence[Sequence[str]], home: Mapping[str, str], description: DataDescription | None, place: Path
+) -> str:
     """The command that divides the data so that these pictures stay together: by their names, if these tell."""
     pool = list(dict.fromkeys(home[image] for group in groups for image in group))
     rules = {} if description is None else description.splits
     shares = {split: rule.of for split, rule in rules.items() if isinstance(rule, ShareSplit)}
-    pool = list(dict.fromkeys(shares.get(split, split) for split in pool))
-    option = f" --pool {','.join(pool)}" if pool != ["train"] else ""
     by = next((f"'{by}'" for by in _GROUPINGS if _keeps_together(by, groups, list(home))), COPIES)
-    place = "DIR" if description is None else description.root
-    return f"intarsia data split {place}{option} --by {by} -o OUT"
+    return division_command(place, [shares.get(split, split) for split in pool], by)
 
 
 def _keeps_together(by: str, groups: Sequence[Sequence[str]], images: Sequence[str]) -> bool:

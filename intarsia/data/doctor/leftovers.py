@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from intarsia.data.doctor.findings import Finding
@@ -26,7 +26,8 @@ def left_over(images: Sequence[str], used: Collection[str]) -> list[Finding]:
     if not telling:
         return []
     count = sum(map(len, telling.values()))
-    channels = [path for paths in telling.values() for path in paths if _is_channel(path, used)]
+    numbers = Counter(f"{start}{suffix}" for start, number, suffix in map(_numbered, used) if number)
+    channels = [path for paths in telling.values() for path in paths if _is_channel(path, used, numbers)]
     what = f"{count} image files are used by no split"
     if 2 * len(channels) > count:
         what += f": other channels of the same pictures, such as {PurePosixPath(channels[0]).name}; one is read"
@@ -53,12 +54,21 @@ def _is_by_product(path: str) -> bool:
     return any(role_of(text)[0] in ("colour", "instance", "prediction") for text in texts)
 
 
-def _is_channel(path: str, used: Collection[str]) -> bool:
-    """Whether a file differs from a used one in the number at its end: case_001_0001.png and case_001_0000.png."""
-    pure, suffix = PurePosixPath(path), suffix_of(path)
-    stem, line, number = pure.name[: len(pure.name) - len(suffix)].rpartition("_")
-    first = f"{stem}_{'0' * len(number)}{pure.name[len(pure.name) - len(suffix) :]}"
-    return line == "_" and number.isdecimal() and pure.with_name(first).as_posix() in used
+def _is_channel(path: str, used: Collection[str], numbers: Mapping[str, int]) -> bool:
+    """Whether a file differs from a used one in the number at its end: case_001_0001.png and case_001_0000.png.
+
+    numbers: how many used files have a name but for that number: photos of a camera, DSC_0001.jpg, have one in common.
+    """
+    start, number, suffix = _numbered(path)
+    first = f"{start}_{'0' * len(number)}{suffix}"
+    return bool(number) and first in used and numbers[f"{start}{suffix}"] == 1
+
+
+def _numbered(path: str) -> tuple[str, str, str]:
+    """(folder and name, the number at its end or "", extension)."""
+    suffix = path[len(path) - len(suffix_of(path)) :]
+    start, line, number = path[: len(path) - len(suffix)].rpartition("_")
+    return (start, number, suffix) if line and number.isdecimal() else (path, "", suffix)
 
 
 def by_extension(others: Iterable[str]) -> dict[str, int]:

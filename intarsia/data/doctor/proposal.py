@@ -1,4 +1,4 @@
-"""From the values that label files hold to a proposal of classes, a label table and a validation share.
+"""From the values that label files hold to a proposal of classes and a label table.
 
 Every decision that a person might have taken otherwise is said in `notes`.
 """
@@ -12,8 +12,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from intarsia.data.description.model import BACKGROUND, IGNORE, LabelValue, default_colours, show_value
-from intarsia.data.description.pairing import take_share
-from intarsia.data.description.splits import FolderSplit, OwnSplit, ShareSplit
+from intarsia.data.description.splits import FolderSplit, OwnSplit
 from intarsia.data.doctor.affixes import words
 from intarsia.data.doctor.annotated import Annotated
 from intarsia.data.doctor.blurred import blurred_colours, blurred_mask, blurred_numbers
@@ -27,9 +26,7 @@ from intarsia.data.doctor.table import COLOUR_NAMES, TableProposal
 from intarsia.data.labels import Colour, nearest, ranges
 
 FOREGROUND = "foreground"
-SHARE = 0.2
 
-_SEEDS = 20
 _WIDE_BORDER = 0.2
 _UNCOVERED = 0.01
 """A share of the pixels that shapes may leave by mistake where a tool labels everything."""
@@ -259,7 +256,8 @@ def _foreground_name(rule: OwnSplit) -> str:
     for text in (PurePosixPath(source.label_suffix[0]).stem if "_" in source.label_suffix[0] else "", last):
         left = [word for word in words(text) if role_of(word)[0] == "none" and split_of(word) is None]
         releases = words(" ".join(_RELEASE.findall(text)))  # ISIC2018 says who and when, and not what
-        left = [word for word in left if word not in (*_EMPTY_WORDS, *releases)]
+        truth = ("ground",) if {"truth", "truths"} & {*words(text)} else ()  # "Ground Truth" is about no ground
+        left = [word for word in left if word not in (*_EMPTY_WORDS, *releases, *truth)]
         if 1 <= len(left) <= 2 and all(len(word) >= 3 for word in left) and len(words(text)) > len(left):
             return "_".join(left)
     return FOREGROUND
@@ -267,28 +265,3 @@ def _foreground_name(rule: OwnSplit) -> str:
 
 def _listed(values: Iterable[LabelValue]) -> str:
     return ", ".join(show_value(value) for value in values)
-
-
-# --- Validation share ---------------------------------------------------------------------------------------------
-
-
-def choose_share(measured: Sequence[Measured], classes_of: Mapping[LabelValue, int], ignore_index: int) -> ShareSplit:
-    """A share for validation whose seed leaves the fewest classes out on either side and is nearest to a fifth.
-
-    Small sets need the choice: a hash alone may take one image of thirty or miss a rare class.
-    """
-    present = {
-        entry.pair.name: {classes_of.get(value, ignore_index) for value in (entry.label.values if entry.label else ())}
-        for entry in measured
-    }
-    everything = set().union(*present.values()) - {ignore_index}
-    pairs = [entry.pair for entry in measured]
-    target = max(1, round(SHARE * len(pairs)))
-    costs = []
-    for seed in range(_SEEDS):
-        taken, remaining = take_share(pairs, SHARE, f"{seed}:val")
-        absent = sum(
-            len(everything - set().union(*(present[pair.name] for pair in side))) for side in (taken, remaining)
-        )
-        costs.append((absent, abs(len(taken) - target), seed))
-    return ShareSplit(SHARE, "train", min(costs)[2])

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from intarsia.data.description.pairing import MaskRule, Source
 from intarsia.data.description.splits import FolderSplit, OwnSplit, PairSplit
+from intarsia.data.doctor.candidates import variety
 from intarsia.data.doctor.folders import SPLITS, role_of, split_of
 from intarsia.data.doctor.rules import SplitRules
 from intarsia.data.slices import is_volume, stem_of
@@ -41,6 +42,10 @@ def by_sample_folders(root: Path, images: Sequence[str]) -> SplitRules:
     labels = [stem for stem in common if role_of(stem)[0] == "label"]
     pictures = [stem for stem in common if role_of(stem)[0] in ("image", "none")]
     pictures = [stem for stem in pictures if role_of(stem)[0] == "image"] or pictures
+    is_guess = not labels and len(pictures) == len(common) == 2
+    if is_guess:
+        labels = _looking_like_labels(root, folders, pictures)
+        pictures = [stem for stem in pictures if stem not in labels]
     volumes = all(is_volume(path) for files in folders.values() for stem, path in files.items() if stem in pictures)
     if len(labels) != 1 or not pictures or (len(pictures) > 1 and not volumes):
         return found
@@ -59,8 +64,17 @@ def by_sample_folders(root: Path, images: Sequence[str]) -> SplitRules:
         names = [stem.lstrip(f"{_OWN}-_. ") for stem in wanted]
         which = f"image {names[0]}" if len(pictures) == 1 else f"images {', '.join(names[:-1])}"
         count = sum(map(len, by_split.values()))
-        found.notes.append(f"{count} folders have one sample each, with the label {names[-1]} of the {which}")
+        why = ", since it holds few values" if is_guess else ""
+        found.notes.append(f"{count} folders have one sample each, with the label {names[-1]} of the {which}{why}")
     return found
+
+
+def _looking_like_labels(root: Path, folders: _Files, stems: Sequence[str]) -> list[str]:
+    """Of two files in each folder whose names say nothing (CT.nii, CT_roi.nii), the one that holds fewer values."""
+    one = next(files for files in folders.values() if all(stem in files for stem in stems))
+    seen = [(variety(root / one[stem]), stem) for stem in stems]
+    (few, label), (many, _) = sorted(seen, key=lambda entry: (entry[0] or 0, entry[1]))
+    return [label] if few and many and 2 * few <= many else []
 
 
 def _bare(stem: str, folder: str) -> str:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeVar
 
-from intarsia.data.description.model import DataDescription
-from intarsia.data.description.pairing import Listing, Pair
-from intarsia.data.description.splits import FolderSplit, JoinedSplit, OwnSplit, ShareSplit, list_split
-from intarsia.data.dicom import DICOM_SUFFIXES
-from intarsia.data.doctor.findings import Finding, some
+from intarsia.data.description.pairing import Pair
+from intarsia.data.description.splits import FolderSplit, JoinedSplit, OwnSplit, list_split
+from intarsia.data.doctor.findings import many, some
 from intarsia.data.doctor.rules import SplitRules
 from intarsia.data.nifti import nifti_header
 from intarsia.data.orientation import AXES, PLANES, Axis, letters, orientation
-from intarsia.data.slices import STACK_SUFFIXES, count_slices, file_of, is_volume, part_of, suffix_of
+from intarsia.data.slices import STACK_SUFFIXES, count_slices, file_of, is_volume, suffix_of
 
 Entry = TypeVar("Entry")
 
@@ -32,36 +30,22 @@ def with_slices(root: Path, found: SplitRules) -> None:
     axis: Axis = "z"
     if sliced:
         axis, why = _axis(root, sliced)
-        what = "volumes"
+        what = "volume"
     elif _are_stacks(root, pairs):
-        what, why, sliced = "stacks", "pages or frames; image and label have as many", pairs
+        what, why, sliced = "stack", "pages or frames; image and label have as many", pairs
     else:
         return
     for split, rule in found.rules.items():
         found.rules[split] = _sliced(rule, axis)
         found.listings[split] = list_split(root, found.rules[split])
     count = sum(len(listing.pairs) for listing in found.listings.values())
-    found.notes.append(
-        f"{len(sliced)} {what} are taken as {count} slices along {axis} ({why}); the slices of one stay together in a "
-        "split, and those without a label other than 0 are kept (`empty_slices: skip` leaves them out)"
+    taken = (
+        f"{many(len(sliced), what)} {'is' if len(sliced) == 1 else 'are'} taken as {count} slices along {axis} ({why})"
     )
-
-
-def series_apart(description: DataDescription, listings: Mapping[str, Listing]) -> Iterator[Finding]:
-    """A warning where a share for validation is taken out of the DICOM slices of a folder, which are much alike."""
-    shares = {split: rule.of for split, rule in description.splits.items() if isinstance(rule, ShareSplit)}
-    for split, of in shares.items():
-        own, other = ({_series(pair.image) for pair in listings[name].pairs} - {None} for name in (split, of))
-        if own & other:
-            text = f"{len(own & other)} folders of DICOM slices are in {of} and in {split}: neighbours are much alike"
-            command = f"intarsia data split {description.root} --by folder -o OUT"
-            yield Finding("series in two splits", text, f"divide them by their folders, if these are series: {command}")
-
-
-def _series(image: str) -> str | None:
-    """The folder of a DICOM file of one slice."""
-    is_single = suffix_of(image) in DICOM_SUFFIXES and part_of(image)[1] is None
-    return PurePosixPath(image).parent.as_posix() if is_single else None
+    found.notes.append(
+        f"{taken}; the slices of one stay together in a split, and those without a label other than 0 are kept "
+        "(`empty_slices: skip` leaves them out)"
+    )
 
 
 def _sliced(rule: OwnSplit, axis: Axis) -> OwnSplit:

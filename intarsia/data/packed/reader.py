@@ -103,7 +103,17 @@ class PackFile:
         if shard >= len(self.header.shards):
             raise ValueError(f"{self.path}: speaks of shard {shard}, and names {len(self.header.shards)}")
         name = os.path.join(os.path.dirname(self.path), os.path.basename(self.header.shards[shard]))
-        return name, _kept(name)
+        return name, self._kept(name)
+
+    def _kept(self, shard: str) -> _Map:
+        """The mapping of a shard, which must be of the same packing: one of another may well look as if it fitted."""
+        file = opened(shard)
+        if file.header.source != self.header.source:
+            raise ValueError(
+                f"{shard}: is a shard of another packing than {self.path}, which speaks of it; move them together, or "
+                "pack the data again (intarsia data pack --overwrite)"
+            )
+        return file._map
 
     def block(self, plane: Plane, number: int, data: memoryview, crc: int, size: int) -> npt.NDArray[np.uint8]:
         """The bytes of a block. Raises ValueError naming file, sample and block if it is damaged."""
@@ -248,7 +258,6 @@ class Plane:
 
 _LOCK = threading.Lock()
 _OPEN: OrderedDict[tuple[str, int, int], PackFile] = OrderedDict()
-_MAPS: OrderedDict[tuple[str, int, int], _Map] = OrderedDict()
 
 
 def opened(path: str | Path) -> PackFile:
@@ -262,21 +271,6 @@ def opened(path: str | Path) -> PackFile:
             _OPEN[key] = found
             while len(_OPEN) > _KEPT:
                 _OPEN.popitem(last=False)
-    return found
-
-
-def _kept(path: str) -> _Map:
-    key = _stamp(path)
-    with _LOCK:
-        found = _MAPS.get(key)
-    if found is None:
-        found = _mapped(path)
-        if found[: len(MAGIC)] != MAGIC:
-            raise ValueError(f"{path}: is no shard of a packed data set")
-        with _LOCK:
-            _MAPS[key] = found
-            while len(_MAPS) > _KEPT:
-                _MAPS.popitem(last=False)
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import IGNORE_INDEX, Sample, SampleMeta, Size
-from intarsia.data.labels import value_counts
+from intarsia.data.labels import largest_share, value_counts
 from intarsia.data.rows import RowArray, rows_of
 from intarsia.data.transforms.resize import Resizing, map_interpolation, nearest_window
 from intarsia.data.transforms.resize_window import resized_window
@@ -89,7 +89,7 @@ class RandomCrop:
         corner = self._draw(size, window, rng)
         if cut is not None and self.cat_max_ratio < 1:
             for _ in range(_ATTEMPTS):
-                if self._varied(cut(corner, window)):
+                if largest_share(cut(corner, window), ignored=self.ignore_index) < self.cat_max_ratio:
                     break
                 corner = self._draw(size, window, rng)
         return corner, window
@@ -97,10 +97,6 @@ class RandomCrop:
     def _draw(self, size: Size, window: Size, rng: np.random.Generator) -> Corner:
         top = int(rng.integers(size[0] - window[0], endpoint=True))
         return top, int(rng.integers(size[1] - window[1], endpoint=True))
-
-    def _varied(self, label: Array) -> bool:
-        counts = [count for value, count in value_counts(label).items() if value != self.ignore_index]
-        return len(counts) > 1 and max(counts) / sum(counts) < self.cat_max_ratio
 
 
 def _around(values: Sequence[int], label: Array, window: Size, rng: np.random.Generator) -> Corner | None:
@@ -157,8 +153,16 @@ class ResizeThenCrop:
             return self.crop(self.resize(sample, rng), rng)
         size = self.resize.target((sample.image.shape[0], sample.image.shape[1]), rng)
         label, backend = sample.label, self.resize.backend
-        cut = None if label is None else lambda corner, window: nearest_window(label, size, corner, window, backend)
-        corner, window = self.crop.choose(size, rng, cut, sample.meta.wanted)
+        looked_at: dict[tuple[Corner, Size], Array] = {}  # the window that is accepted has been computed already
+
+        def cut(corner: Corner, window: Size) -> Array:
+            assert label is not None
+            if (corner, window) not in looked_at:
+                looked_at.clear()
+                looked_at[corner, window] = nearest_window(label, size, corner, window, backend)
+            return looked_at[corner, window]
+
+        corner, window = self.crop.choose(size, rng, None if label is None else cut, sample.meta.wanted)
 
         def reduced(value: Array) -> Array:
             interpolation = map_interpolation(value)
@@ -169,7 +173,7 @@ class ResizeThenCrop:
         return replace(
             sample,
             image=resized_window(sample.image, size, self.resize.interpolation, corner, window, backend),
-            label=None if cut is None else cut(corner, window),
+            label=None if label is None else cut(corner, window),
             maps={name: reduced(value) for name, value in sample.maps.items()},
         )
 

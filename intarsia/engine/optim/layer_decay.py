@@ -51,7 +51,9 @@ def layers_behind(names: Sequence[str]) -> list[int]:
     blocks = list(_blocks(inside))
     order = {block: layer for layer, block in enumerate(dict.fromkeys(filter(None, blocks)), start=1)}
     if not order:
-        first = next((name for name in names if name.startswith(TRUNK)), "none at all")
+        first = next((name for name in names if name.startswith(TRUNK)), None)
+        if first is None:
+            raise ValueError("layer-wise decay is of the trunk's blocks, and this trunk stands still: leave it out")
         raise ValueError(
             "layer-wise decay counts the blocks of the trunk, which are called blocks, layers or stages; the trained "
             f"parameters of this one begin with {first}. Write custom_keys with lr_mult into "

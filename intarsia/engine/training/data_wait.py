@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import psutil
 
 from intarsia.contracts import LoadTimes
-from intarsia.data.cache_place import in_words
+from intarsia.data.cache_place import in_words, samples_in_words
 from intarsia.data.sample_cache import SampleCache
 from intarsia.data.stage_times import READING
 from intarsia.io.cores import available_cores
@@ -50,10 +50,8 @@ class DataWait:
             ledger = self.cache.ledger()
             if ledger.full:
                 self._said_full = True
-                yield (
-                    f"the cache is full: {ledger.samples:,} samples, {in_words(ledger.bytes)}; the others are read "
-                    "from their files, as before"
-                )
+                held = f"{samples_in_words(ledger.samples)}, {in_words(ledger.bytes)}"
+                yield f"the cache is full: {held}; the others are read from their files, as before"
         if self._laps > 1 and wait > LONG and not self._said:  # the first lap waits for workers that start
             self._said = True
             yield self._advice(wait)

@@ -280,10 +280,18 @@ class RunFolder:
         self.eval_json = self.path / "eval.json"
 
     def read(self) -> dict[str, Any]:
-        """run.json. Raises ValueError where there is none."""
+        """run.json. Raises ValueError where there is none, and where it is damaged."""
         if not self.run_json.is_file():
             raise ValueError(f"{self.path} holds no run: there is no {self.run_json.name} in it")
-        content: dict[str, Any] = json.loads(self.run_json.read_text(encoding="utf-8"))
+        try:
+            content = json.loads(self.run_json.read_text(encoding="utf-8"))
+        except ValueError as error:
+            content = error
+        if not isinstance(content, dict):
+            raise ValueError(
+                f"{self.run_json}: is damaged, no JSON of a run: {content}. Put a copy in its place; or begin anew "
+                f"from its weights: intarsia train {self.config} --weights {self.weights} --out NEW"
+            )
         return content
 
     def update(self, **values: Any) -> None:

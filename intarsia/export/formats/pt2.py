@@ -19,6 +19,7 @@ import numpy.typing as npt
 from intarsia import consent
 from intarsia.contracts import Size
 from intarsia.export.contract import ExportMeta, check_described
+from intarsia.inference.memory import is_out_of_memory
 from intarsia.io.whole_files import whole_file
 
 if TYPE_CHECKING:
@@ -125,7 +126,9 @@ class PT2Runtime:
             with self._lock, torch.no_grad():
                 found = self._call(*given)
         except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0][:300]
+            reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+            if is_out_of_memory(error):
+                raise MemoryError(reason) from error  # the predictor knows the way out
             if reason.startswith("Guard failed"):
                 raise ValueError(
                     f"{self._path} takes no images of shape {image.shape}: when the network was followed, torch took "

@@ -42,6 +42,8 @@ class Part:
         else:
             raise ValueError(f"--part takes the number of a part and how many there are, 3/8, or auto; found {text!r}")
         if not 1 <= number <= total:
+            if total < 1:
+                raise ValueError(f"--part {text}: there must be one part at least, as in 1/1")
             raise ValueError(f"--part {text}: of {total} parts, the first is 1/{total} and the last {total}/{total}")
         return cls(number, total)
 
