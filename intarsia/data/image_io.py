@@ -39,7 +39,7 @@ from intarsia.data.decoders import (
     tiff_header,
 )
 from intarsia.data.dicom import DICOM_SUFFIXES, is_dicom, read_dicom
-from intarsia.data.fast_png import fast_stored_png, is_grey_png
+from intarsia.data.fast_png import PngRows, fast_stored_png, is_grey_png
 from intarsia.data.headers import JPEG, NUMPY, TIFF, checked, cut_off, lacks_end
 from intarsia.data.pages import page_file
 from intarsia.data.sidecar import Sidecar, read_sidecar
@@ -190,6 +190,17 @@ def read_label(path: str | Path, *, colours: bool = False) -> npt.NDArray[Any]:
             raise ValueError(f"{path}: a label volume has three axes, found a fourth of {values.shape[2]}")
         return whole_numbers(values[:, :, 0], path)
     return _as_integers(_read_label(file, part.index, colours))
+
+
+def label_from_top(path: str | Path) -> PngRows | None:
+    """A label file of 8-bit greys that is decoded by rows; None for any other, or without the decoders.
+
+    Raises ValueError naming the file as `read_label` does.
+    """
+    if part_of(path)[1] is not None or packed_label(path) is not None:
+        return None
+    data = _read_whole(path)
+    return PngRows.of(data) if is_grey_png(data) else None
 
 
 def _as_integers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

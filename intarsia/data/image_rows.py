@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from intarsia.data.bands import Bands
 from intarsia.data.decoders import DecodedImage
-from intarsia.data.image_io import decode_from_top
+from intarsia.data.image_io import decode_from_top, label_from_top, read_label
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import LabelTable
@@ -61,6 +61,26 @@ def file_rows(path: str | Path, reader: ImageReader | None, bands: Bands) -> Row
         return found.rgb() if bands == "rgb" else found.samples
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def file_label_rows(path: str, table: LabelTable) -> RowArray | None:
+    """The class indices (H, W) of a label file that is decoded by rows; None for one that can only be decoded whole.
+
+    Raises ValueError naming the file if it cannot be read.
+    """
+    dtype = table.dtype_of_greys
+    found = None if dtype is None else label_from_top(path)
+    if found is None:
+        return None
+
+    def read(start: int, stop: int) -> npt.NDArray[Any]:
+        try:
+            values = found.rows(start, stop)[:, :, 0]
+        except ValueError:  # damaged: the usual decoder has the words for it
+            values = read_label(path)[start:stop]
+        return table.apply(values, file=path)
+
+    return RowArray(found.size, read, dtype, decodes=True)
 
 
 def label_rows(plane: Plane, table: LabelTable, class_of: ClassOf | None, *, file: str) -> RowArray:

@@ -136,7 +136,10 @@ class Pipeline:
                     elif isinstance(sample.image, RowArray):
                         if not sample.image.decodes:  # read by the first step, and not worth a cache
                             return sample
-                        sample.image.measured = lambda: self.times.measure(READING)
+                        both: tuple[object, ...] = sample.image, sample.label
+                        for rows in both:
+                            if isinstance(rows, RowArray):
+                                rows.measured = lambda: self.times.measure(READING)
             self.times.count(sample.image.nbytes + (0 if sample.label is None else sample.label.nbytes))
             return sample
         except ValueError:  # the data set's own word, which names the file

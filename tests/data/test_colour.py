@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intarsia.contracts import Sample
-from intarsia.data.transforms.colour import PhotoMetricDistortion, hue_turned, saturated, scale_table
+from intarsia.data.transforms.colour import (
+    PhotoMetricDistortion,
+    hue_turned,
+    multiplied,
+    saturated,
+    scale_table,
+    shifted,
+)
 
 
 def picture(seed, size=(24, 31)):
@@ -57,6 +64,29 @@ def test_tables_equal_plain_arithmetic_in_the_other_channel_order(seed):
 def test_scale_table(factor, offset):
     every = np.arange(256, dtype=np.uint8)
     np.testing.assert_array_equal(scale_table(factor, offset), scaled(every, np.float32(factor), np.float32(offset)))
+
+
+def every_value(width):
+    """All values, in rows that are no multiple of what a processor takes at a time, and not whole in memory."""
+    image = np.random.default_rng(width).permutation(np.repeat(np.arange(256, dtype=np.uint8), 3 * (width + 4)))
+    return image.reshape(256, width + 4, 3)[:, 2:-2]
+
+
+@settings(max_examples=300)
+@given(st.integers(1, 40), st.floats(-300, 300), st.integers(-4, 4).map(lambda steps: steps * 2.0**-22))
+def test_what_is_added_is_the_table(width, offset, near):
+    image = every_value(width)
+    for value in (offset, round(offset) + near):
+        np.testing.assert_array_equal(shifted(image, value), scale_table(1.0, value)[image])
+
+
+@settings(max_examples=300)
+@given(st.integers(1, 40), st.floats(0, 4), st.integers(1, 256), st.integers(-4, 4).map(lambda steps: steps * 2.0**-22))
+def test_what_is_multiplied_is_the_table(width, factor, part, near):
+    image = every_value(width)
+    for value in (factor, round(factor * part) / part, max(round(factor * part) / part + near, 0.0)):
+        np.testing.assert_array_equal(multiplied(image, value), scale_table(value, 0.0)[image])
+        np.testing.assert_array_equal(multiplied(image[:, :, 1], value), scale_table(value, 0.0)[image[:, :, 1]])
 
 
 def test_a_full_turn_of_the_hue_is_the_way_through_hsv():

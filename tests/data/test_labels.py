@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intarsia.data.labels import LabelTable, largest_share, ranges, value_counts
+from intarsia.data.labels import LabelTable, is_varied, largest_share, ranges, value_counts
 
 TYPES = st.sampled_from([np.uint8, np.uint16, np.int32, np.int64])
 
@@ -171,3 +171,22 @@ def test_value_counts(values, dtype):
 def test_the_largest_share_of_what_is_not_ignored(values, dtype):
     counts = [values.count(value) for value in set(values) - {4}]
     assert largest_share(np.array([values], dtype), ignored=4) == (max(counts) / sum(counts) if counts else 1)
+
+
+@given(
+    st.integers(1, 40), st.integers(1, 40), st.integers(1, 6), st.sampled_from([0, 2, 255, 70_000]), TYPES,
+    st.sampled_from([0.2, 0.5, 0.75, 1.0]), st.integers(0, 2**32 - 1), st.booleans(),
+)  # fmt: skip
+def test_whether_a_label_is_varied(height, width, count, ignored, dtype, limit, seed, uneven):
+    rng = np.random.default_rng(seed)
+    weights = rng.dirichlet(np.full(count, 0.3)) if uneven else np.full(count, 1 / count)
+    label = rng.choice(count, size=(height, width), p=weights).astype(dtype)
+    label[rng.random(label.shape) < rng.choice([0, 0.3, 1])] = min(ignored, np.iinfo(dtype).max)
+    assert is_varied(label, limit, ignored=ignored) == (largest_share(label, ignored=ignored) < limit)
+
+
+def test_only_a_label_that_its_middle_does_not_decide_is_counted_whole(monkeypatch):
+    monkeypatch.setattr("intarsia.data.labels.largest_share", None)
+    rows = np.repeat(np.arange(64, dtype=np.uint8), 64).reshape(64, 64)
+    assert is_varied(rows, 0.75, ignored=255)
+    assert not is_varied(rows // 60, 0.75, ignored=255)

@@ -148,6 +148,32 @@ def test_labels_are_looked_through_wherever_the_crop_is(tmp_path: Path) -> None:
         Pipeline(dataset, [RandomCrop((16, 16))]).get(dataset_index(dataset, "colour_png"), sample_rng(0, 0))
 
 
+def test_labels_are_decoded_by_rows_once_they_were_looked_through(tmp_path: Path) -> None:
+    file = folder(tmp_path)
+    save(tmp_path / "labels/grey_png.png", np.zeros((*SIZE, 3), np.uint8))  # its table would have to take one of three
+    dataset = read_description(file).dataset("train")
+    for name, is_by_rows in (("colour_png", True), ("turned_jpg", False), ("grey_png", False)):
+        index = dataset_index(dataset, name)
+        first, second = (load_rows(dataset, index).label for _ in range(2))
+        assert isinstance(first, np.ndarray)
+        assert isinstance(second, RowArray) == is_by_rows
+        assert (second.dtype, second.shape) == (first.dtype, first.shape)
+        np.testing.assert_array_equal(second.rows(3, 7) if is_by_rows else second[3:7], first[3:7])
+    other = dataset.with_classes(dataset.classes, dataset.palette, dataset.label_table)
+    assert isinstance(load_rows(other, dataset_index(dataset, "colour_png")).label, np.ndarray)
+
+
+def test_a_label_that_becomes_damaged_is_named(tmp_path: Path) -> None:
+    file = folder(tmp_path)
+    dataset = read_description(file).dataset("train")
+    pipeline, index = Pipeline(dataset, [RandomCrop((150, 120))]), dataset_index(dataset, "colour_png")
+    pipeline.get(index, sample_rng(0, 0))
+    label = tmp_path / "labels/colour_png.png"
+    label.write_bytes(label.read_bytes()[:-200])
+    with pytest.raises(ValueError, match=r"colour_png\.png"):
+        pipeline.get(index, sample_rng(0, 0))
+
+
 def test_an_image_and_a_label_of_other_sizes_are_refused(tmp_path: Path) -> None:
     file = folder(tmp_path)
     save(tmp_path / "labels/colour_jpg.png", np.zeros((9, 9), np.uint8))

@@ -24,14 +24,14 @@ from intarsia.data.bands import band_mode
 from intarsia.data.containers import file_on_disk, files_on_disk, member_name, packed_image, packed_label
 from intarsia.data.image_io import read_image, read_label
 from intarsia.data.image_reader import ImageReader
-from intarsia.data.image_rows import file_rows, image_rows, label_rows
+from intarsia.data.image_rows import file_label_rows, file_rows, image_rows, label_rows
 from intarsia.data.image_spec import ImageSpec
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Labels, LabelTable, label_values, ranges
 from intarsia.data.lists import choose, path_ends, spellings
 from intarsia.data.masks import Masks, read_masks
 from intarsia.data.pages import count_pages
-from intarsia.data.rows import as_array
+from intarsia.data.rows import RowArray, as_array
 from intarsia.data.slices import part_of, without_suffix
 from intarsia.data.value_range import Scale
 from intarsia.io.folders import existing_above, folders_of, walk_files
@@ -41,6 +41,9 @@ from intarsia.terminal import Notice
 
 if TYPE_CHECKING:
     from intarsia.data.sample_cache import SampleCache
+
+_NEW, _SEEN, _WHOLE = range(3)
+"""Of a label file in this process: not wanted yet, read and checked once, to be decoded whole in any case."""
 
 Label = str | Masks | Drawn | None
 """A file below the root, masks or annotations from which a label is made, or no ground truth."""
@@ -122,6 +125,7 @@ class FolderDataset:
             self._pairs = self._listed(label_suffix, split_file)
         if indices is not None:
             self._pairs = _chosen(self._pairs, indices)
+        self._by_rows = bytearray(len(self._pairs))
         if not files_only:
             self._warn_of_pages()
 
@@ -190,8 +194,10 @@ class FolderDataset:
         return Sample(image=image, label=label, meta=meta)
 
     def load_rows(self, index: int) -> Sample | None:
-        """As `load`, with a `RowArray` for an image of which a crop costs less than all of it, and for a packed label;
-        None if samples come through a cache, or rows do not mean the same alone.
+        """As `load`, with a `RowArray` for an image and a label of which a crop costs less than all of it; None if
+        samples come through a cache, or rows do not mean the same alone.
+
+        A label file is read whole when it is wanted first, and its values checked.
         """
         reader = self._reader
         if self.files_only or (reader is not None and (reader.depends_on_image or reader.stack is not None)):
@@ -202,12 +208,26 @@ class FolderDataset:
             if self._cache is not None:
                 return None
             image = file_rows(image_path, reader, self.bands)
-            return self._sample(index, as_array(image), self.label(index))
+            label = self._rows_of_label(index) if isinstance(image, RowArray) else None
+            return self._sample(index, as_array(image), self.label(index) if label is None else as_array(label))
         stored = None if label_path is None else packed_label(label_path)
-        label = None
+        packed = None
         if stored is not None and label_path is not None:
-            label = as_array(label_rows(stored, self.label_table, self.class_of, file=label_path))
-        return self._sample(index, as_array(image_rows(plane, reader, self.bands)), label)
+            packed = as_array(label_rows(stored, self.label_table, self.class_of, file=label_path))
+        return self._sample(index, as_array(image_rows(plane, reader, self.bands)), packed)
+
+    def _rows_of_label(self, index: int) -> RowArray | None:
+        """A label file that is decoded by rows, where that is one; None the first time."""
+        path, kind = self.paths(index)[1], self._by_rows[index]
+        if path is None or self.class_of is not None or not self.is_label_file(index) or kind == _WHOLE:
+            return None
+        if kind == _NEW:
+            self._by_rows[index] = _SEEN
+            return None
+        found = file_label_rows(path, self.label_table)
+        if found is None:
+            self._by_rows[index] = _WHOLE
+        return found
 
     def use_cache(self, cache: SampleCache) -> None:
         """Read image and label of a sample through a cache from now on."""
@@ -293,6 +313,7 @@ class FolderDataset:
         changed.root = changed._image_root = changed._label_root = root
         changed._cache = None
         changed._pairs = [(image, None) for image in images]
+        changed._by_rows = bytearray(len(changed._pairs))
         return changed
 
     def with_classes(
@@ -305,6 +326,7 @@ class FolderDataset:
         ignored = label_table.ignore_index
         changed.label_table = _checked_table(label_table, len(classes), ignored, False, self.multi_label)
         changed.ignore_index = label_table.ignore_index
+        changed._by_rows = bytearray(len(changed._pairs))
         return changed
 
     def _image(self, path: str) -> npt.NDArray[Any]:

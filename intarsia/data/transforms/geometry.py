@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import IGNORE_INDEX, Sample, SampleMeta, Size
-from intarsia.data.labels import largest_share, value_counts
+from intarsia.data.labels import is_varied, value_counts
 from intarsia.data.rows import RowArray, rows_of
 from intarsia.data.transforms.resize import Resizing, map_interpolation, nearest_window
 from intarsia.data.transforms.resize_window import resized_window
@@ -89,7 +89,7 @@ class RandomCrop:
         corner = self._draw(size, window, rng)
         if cut is not None and self.cat_max_ratio < 1:
             for _ in range(_ATTEMPTS):
-                if largest_share(cut(corner, window), ignored=self.ignore_index) < self.cat_max_ratio:
+                if is_varied(cut(corner, window), self.cat_max_ratio, ignored=self.ignore_index):
                     break
                 corner = self._draw(size, window, rng)
         return corner, window

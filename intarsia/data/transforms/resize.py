@@ -330,9 +330,12 @@ def nearest_window(array: Array, size: Size, corner: tuple[int, int], window: Si
     chosen = _nearest_by_pillow if backend == "pillow" else _nearest
     rows = chosen(array.shape[0], size[0], corner[0], window[0])
     columns = chosen(array.shape[1], size[1], corner[1], window[1])
-    first, last = int(columns[0]), int(columns[-1]) + 1
     top = int(rows[0])
-    return rows_of(array, top, int(rows[-1]) + 1)[rows - top, first:last].take(columns - first, axis=1)
+    source = rows_of(array, top, int(rows[-1]) + 1)
+    if len(source) <= len(rows):  # choosing columns is what takes time: of fewer rows
+        return source.take(columns, axis=1, mode="clip").take(rows - top, axis=0, mode="clip")
+    first, last = int(columns[0]), int(columns[-1]) + 1
+    return source[rows - top, first:last].take(columns - first, axis=1, mode="clip")
 
 
 def _nearest(old: int, new: int, start: int, length: int) -> npt.NDArray[np.intp]:
