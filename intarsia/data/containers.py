@@ -67,6 +67,25 @@ def files_on_disk(root: str, names: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def all_packed(root: str, names: Iterable[str]) -> bool:
+    """Whether all paths below a root lead into packed files. Quick for many members of few files."""
+    known: dict[str, bool] = {}
+    for name in names:
+        match = _INSIDE.search(name)
+        if match is None:
+            found = inside(os.path.join(root, name))  # the root may lie in one
+            if found is None or found.kind != "pack":
+                return False
+            continue
+        container = name[: match.end() - 1]
+        if container not in known:
+            within = inside(os.path.join(root, name))
+            known[container] = within is not None and within.kind == "pack"
+        if not known[container]:
+            return False
+    return True
+
+
 def member_name(path: str) -> str:
     """The name of a sample's image without the container and, in packed data, the split: what its files were called.
 

@@ -97,8 +97,8 @@ class DecodedImage:
 _UNDECODED = (
     f"the content is damaged, or of a kind that OpenCV {cv2.__version__} does not decode: store it as PNG or 8-bit TIFF"
 )
-_UNSIGNED_32 = int(cv2.__version__.partition(".")[0]) >= 5
-"""Whether OpenCV decodes TIFFs of unsigned numbers of 32 bits: its version 4 does not."""
+_WIDE_INTEGERS = int(cv2.__version__.partition(".")[0]) >= 5
+"""Whether OpenCV decodes TIFFs of integers of 64 bits, and of unsigned ones of 32: its version 4 does not."""
 
 
 def cause(data: bytes, otherwise: str) -> str:
@@ -251,7 +251,7 @@ def _by_opencv(data: bytes, path: str | Path, header: TiffHeader) -> npt.NDArray
         return None
     if header.bits > 8 and header.photometric in (INDEXED, CMYK):
         return None
-    if header.bits == 32 and header.kind == "unsigned" and not _UNSIGNED_32:
+    if not _WIDE_INTEGERS and (header.bits, header.kind) in ((32, "unsigned"), (64, "unsigned"), (64, "signed")):
         return None
     if header.bands > 4 or (header.bands == 4 and header.bits <= 8) or (header.bits == 1 and header.bands > 1):
         return None

@@ -226,8 +226,9 @@ def _read_label(path: str | Path, page: int, colours: bool) -> npt.NDArray[Any]:
     if data.startswith(NUMPY):
         array = _read_array(data, path)
         return array[:, :, 0] if array.shape[2] == 1 else array
-    if data.startswith(TIFF):
-        tiff_header(data, path)
+    if data.startswith(TIFF) and tiff_header(data, path).bits == 64:  # NumPy's own integers, which Pillow does not know
+        samples = read_tiff(data, path, "raw", None).samples
+        return samples[:, :, 0] if samples.shape[2] == 1 else samples
     grey = _grey_png(data)
     if grey is not None:
         return grey
@@ -348,4 +349,4 @@ def _array_of(data: bytes) -> npt.NDArray[Any]:
     if promised > found and not dtype.hasobject:
         raise ValueError(f"its header promises {promised:,} bytes of numbers, the file holds {found:,}")
     array: npt.NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
-    return array
+    return array.astype(array.dtype.newbyteorder("="), copy=False)  # OpenCV does not ask for the order of bytes

@@ -50,8 +50,7 @@ class ClassOf:
 
     def apply(self, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Classes (H, W) of what a label file stores, numbers (H, W) or colours (H, W, 3)."""
-        if stored.ndim == 3 and stored.shape[2] == 3:
-            stored = stored.astype(np.int64) @ np.array([1, 256, 65536])
+        stored = as_numbers(stored)
         if stored.dtype.kind == "u":
             stored = stored.astype(np.int64)  # the divisor may have more bits than the file
         if not self.number:
@@ -72,3 +71,10 @@ class ClassOf:
         if self.small and value < self.number:
             return None
         return value % self.number if self.divide else value // self.number
+
+
+def as_numbers(stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Numbers (H, W) of what a label file stores: of colours (H, W, 3) R + 256 G + 65536 B; else as they are."""
+    if stored.ndim == 3 and stored.shape[2] == 3:
+        return np.asarray(stored.astype(np.int64) @ np.array([1, 256, 65536]))
+    return stored

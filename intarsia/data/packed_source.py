@@ -19,6 +19,7 @@ from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.model import IGNORE, DataDescription, LabelValue
 from intarsia.data.image_io import decode_image
+from intarsia.data.instance_ids import as_numbers
 from intarsia.data.labels import LabelTable, value_counts
 from intarsia.data.packed.codecs import compressor
 from intarsia.data.packed.writer import EncodedSample, encoded
@@ -122,6 +123,8 @@ class PackSource:
         class_of = self.description.class_of
         if class_of is not None and not dataset.is_label_file(index):
             raise ValueError(f"{path}: is drawn, and `class_of` is for label files; both together cannot be packed")
+        if class_of is not None and stored.ndim == 3:  # the colours of panoptic files are numbers
+            stored = as_numbers(stored).astype(np.uint32)
         values = stored if class_of is None else class_of.apply(stored)
         dataset.label_table.apply(values, file=path)
         if self.numbers is not None:

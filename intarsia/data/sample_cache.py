@@ -187,8 +187,7 @@ class SampleCache:
 def use_cache(dataset: Any, cache: SampleCache) -> int:
     """Have the data sets of files that one is made of read through a cache. Gives how many do."""
     if hasattr(dataset, "use_cache"):
-        dataset.use_cache(cache)
-        return 1
+        return int(dataset.use_cache(cache))
     parts = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
     return sum(use_cache(part, cache) for part in parts if part is not None and part is not dataset)
 

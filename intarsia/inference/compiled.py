@@ -32,7 +32,7 @@ MOST = 4
 """Times that graphs are made of one network: for one image and for several, and where sizes have to be told apart."""
 
 FOLDER = "TORCHINDUCTOR_CACHE_DIR"
-"""The environment variable that says where Inductor keeps what it has made; one that is set stays."""
+"""The environment variable that says where Inductor keeps what it has made; one that somebody has set stays."""
 
 
 class CompiledNetwork:
@@ -45,7 +45,7 @@ class CompiledNetwork:
     """
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
-        os.environ.setdefault(FOLDER, str(compiled_folder()))  # before torch looks for one
+        keep_compiled()
         check_compiler(device)
         self._network = network
         self._call = torch.compile(network, backend=self._compile, dynamic=True)
@@ -125,6 +125,18 @@ def make_code(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
 
     code: Callable[..., Any] = compile_fx(graph, inputs)  # type: ignore[assignment]
     return code
+
+
+def keep_compiled() -> None:
+    """Have Inductor keep what it makes in `compiled_folder`, unless the environment names another folder.
+
+    torch itself sets the variable when it looks for the folder, which it does as soon as anything imports its tracer:
+    to a folder of temporary files, which nobody has chosen.
+    """
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    if os.environ.get(FOLDER) in (None, os.path.abspath(default_cache_dir())):
+        os.environ[FOLDER] = str(compiled_folder())
 
 
 def compiled_folder() -> Path:

@@ -47,7 +47,8 @@ def open_cache(text: str | None, pipeline: Pipeline, out: Path) -> OpenCache | N
         cache, memory = _in_folder(place.folder, place.size), None
     if not use_cache(pipeline.dataset, cache):
         raise ValueError(
-            f"--cache keeps samples of image files, and {type(pipeline.dataset).__name__} reads none: leave it out"
+            f"--cache keeps samples of image files, and {type(pipeline.dataset).__name__} reads none (packed "
+            "data are decoded already): leave it out"
         )
     there = cache.ledger()
     has = f"{samples_in_words(there.samples)} ({in_words(there.bytes)}) {'is' if there.samples == 1 else 'are'} there"

@@ -97,6 +97,14 @@ class TestMeaning:
         array = np.array([[[0, 0, 0], [0, 255, 0], [255, 0, 0]]], np.uint8)
         assert table.apply(array, file="x").tolist() == [[255, 0, 1]]
 
+    @pytest.mark.parametrize("said", [{"outside": "ignore"}, {"tolerance": 8}])
+    def test_what_is_said_of_unlisted_values_holds_without_a_table(self, folder: Path, said: dict):
+        description = describe(folder, labels=None, **said)
+        label = description.label_table().apply(np.array([[0, 1, 7]], np.uint8), file="x.png")
+        assert label.tolist() == [[0, 1, 255 if "outside" in said else 1]]
+        meant = [description.name_of(value) for value in (0, 1, 7)]
+        assert meant == ["a", "b", "ignore" if "outside" in said else "b"], "as the doctor says it"
+
     def test_outside_ignored(self, folder: Path):
         table = describe(folder, labels={0: "a", 1: "b"}, outside="ignore").label_table()
         assert table.apply(np.array([[0, 1, 9]], np.uint8), file="x").tolist() == [[0, 1, 255]]

@@ -70,10 +70,11 @@ def tiff(array):
     code = {"u": 1, "i": 2, "f": 3}[array.dtype.kind]
     first = 8 + 2 + 12 * 11 + 4
     pixels = first + 4 * bands
+    bits, kinds = (array.dtype.itemsize * 8, code) if bands == 1 else (first, first + 2 * bands)  # where one fits in
     entries = [
-        (256, 4, 1, width), (257, 4, 1, height), (258, 3, bands, first), (259, 3, 1, 1), (262, 3, 1, 1),
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, bands, bits), (259, 3, 1, 1), (262, 3, 1, 1),
         (273, 4, 1, pixels), (277, 3, 1, bands), (278, 4, 1, height), (279, 4, 1, array.nbytes), (284, 3, 1, 1),
-        (339, 3, bands, first + 2 * bands),
+        (339, 3, bands, kinds),
     ]  # fmt: skip
     head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(struct.pack("<HHII", *e) for e in entries)
     extra = struct.pack(f"<{bands}H", *[array.dtype.itemsize * 8] * bands) + struct.pack(f"<{bands}H", *[code] * bands)
@@ -119,6 +120,29 @@ def test_labels_keep_sixteen_bits_and_read_one_bit_as_0_and_1(tmp_path):
     mask = label > 30000
     Image.fromarray(mask).save(tmp_path / "b.png")
     assert (read_label(tmp_path / "b.png").astype(int) == mask).all()
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "float64"])
+def test_labels_of_64_bits_are_read(tmp_path, dtype):
+    label = np.random.default_rng(0).integers(0, 5, (20, 30)).astype(dtype)
+    (tmp_path / "a.tif").write_bytes(tiff(label[:, :, None]))
+    found = read_label(tmp_path / "a.tif")
+    assert found.dtype.kind in "iu"
+    np.testing.assert_array_equal(found, label)
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">u2", ">f8", ">i4"])
+def test_arrays_in_the_other_order_of_bytes_are_not_misread_by_opencv(tmp_path, dtype):
+    array = np.random.default_rng(0).integers(0, 900, (20, 30, 3)).astype(dtype)
+    np.save(tmp_path / "a.npy", array)
+    image, label = read_image(tmp_path / "a.npy", bands="raw"), read_label(tmp_path / "a.npy")
+    assert image.dtype.isnative
+    assert label.dtype.isnative
+    np.testing.assert_array_equal(image, array)
+    np.testing.assert_array_equal(label, array)
+    if array.dtype.kind != "i":
+        smaller = cv2.resize(array.astype(array.dtype.newbyteorder("=")), (15, 10))
+        np.testing.assert_array_equal(cv2.resize(image, (15, 10)), smaller)
 
 
 def test_labels_drop_alpha(tmp_path):

@@ -224,6 +224,27 @@ def test_colours_become_numbers_of_the_same_classes(tmp_path: Path) -> None:
     assert read_description(pack_file).labels == {0: "meadow", 1: "road", 2: "ignore", 3: "ignore"}
 
 
+@pytest.mark.parametrize("rule", ["value // 1000", "value // 1000 or value", "value % 256", "value > 0"])
+def test_colours_that_are_numbers_of_objects(tmp_path: Path, rule: str) -> None:
+    """As panoptic files of COCO have them: R + 256 G + 65536 B."""
+    root = tmp_path / "data"
+    for i in range(3):
+        rng = np.random.default_rng(i)
+        classes, objects = rng.integers(0, 3, (2, 9, 9))
+        ids = 1000 * classes + objects if "//" in rule else classes + 256 * (objects + 270 * (classes > 0))
+        ids = cv2.resize(ids.astype(np.float64), SIZE[::-1], interpolation=cv2.INTER_NEAREST).astype(np.int64)
+        save(root / f"images/x{i}.png", smooth(i))
+        save(root / f"labels/x{i}.png", np.dstack([ids % 256, ids // 256 % 256, ids // 65536]).astype(np.uint8))
+    known = {"value > 0": "[thing]\nlabels: {0: background, 1: thing}"}
+    names = known.get(rule, "[a, b, c]\nlabels: {0: a, 1: b, 2: c}" + "\noutside: ignore" * rule.endswith("or value"))
+    file = root / "data.yaml"
+    file.write_text(f"classes: {names}\nclass_of: {rule}\nsplits:\n  train: {{images: images, labels: labels}}\n")
+    assert_equal_data(file, packed(file, tmp_path / "a.pack"))
+    described = read_description(tmp_path / "a.pack").dataset("train").stored_label(0)
+    assert described is not None
+    assert described.shape == SIZE
+
+
 def test_several_labels_in_a_pixel_and_none_at_all(tmp_path: Path) -> None:
     for i in range(2):
         save(tmp_path / f"images/x{i}.png", smooth(i))

@@ -23,9 +23,12 @@ from intarsia.contracts import Sample
 from intarsia.data.cache_place import CachePlace
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.datasets.wrappers import ConcatDataset, RepeatDataset
+from intarsia.data.description.read import read_description
 from intarsia.data.labels import LabelTable
 from intarsia.data.loader import train_loader
 from intarsia.data.memory_folder import MemoryFolder, remove_left
+from intarsia.data.packed_source import PackSource
+from intarsia.data.packing import pack
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sample_cache import SampleCache, use_cache
 from intarsia.data.transforms.colour import PhotoMetricDistortion
@@ -209,6 +212,22 @@ def test_data_sets_made_of_others_read_through_the_cache(folder: Path) -> None:
     for index in range(len(whole)):
         whole.load(index)
     assert cache.ledger().samples == 12
+
+
+def test_what_is_decoded_already_is_not_kept(folder: Path) -> None:
+    """It said that samples of packed data were kept, and kept none."""
+    text = "classes: [a, b, c]\nsplits:\n  train: {images: images, labels: labels}\n"
+    (folder / "data.yaml").write_text(text)
+    pack(PackSource.of(read_description(folder / "data.yaml"), folder), folder / "a.pack", codec="zlib")
+    cache = SampleCache.opened(folder / "cache", 10**9)
+    packed = read_description(folder / "a.pack").dataset("train")
+    assert not use_cache(packed, cache)
+    assert not use_cache(dataset(folder, files_only=True), cache)
+    mixed = ConcatDataset([packed, read_description(folder / "data.yaml").dataset("train")])
+    assert use_cache(mixed, cache) == 1
+    for index in range(len(mixed)):
+        mixed.load(index)
+    assert cache.ledger().samples == len(packed)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"] if hasattr(os, "fork") else ["spawn"])

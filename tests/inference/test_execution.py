@@ -314,6 +314,23 @@ def test_the_folder_says_for_what_it_is(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert compiled.compiled_folder() != here
 
 
+@pytest.mark.parametrize("own", [False, True], ids=["torch's", "somebody's"])
+def test_what_torch_has_set_by_itself_is_no_choice(tmp_path: Path, own: bool) -> None:
+    """Since torch sets the variable when its tracer is imported, as building a network on the meta device does, what
+    was compiled lay among the temporary files.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != compiled.FOLDER}
+    environment |= {"INTARSIA_CACHE": str(tmp_path / "cache"), **({compiled.FOLDER: str(tmp_path)} if own else {})}
+    code = (
+        "import os, torch, torch._dynamo; from intarsia.inference import compiled\n"
+        "compiled.check_compiler = print; compiled.CompiledNetwork(torch.nn.ReLU(), torch.device('cpu'))\n"
+        "print(os.environ[compiled.FOLDER])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    found = Path(done.stdout.splitlines()[-1])
+    assert found == tmp_path if own else found.parent == tmp_path / "cache" / "compiled"
+
+
 PROGRAM = """
 import torch
 from torch import nn

@@ -21,7 +21,7 @@ from intarsia.colours import distinct_colours
 from intarsia.contracts import IGNORE_INDEX, Sample, SampleMeta
 from intarsia.data.annotations.drawn import Drawn, draw_label
 from intarsia.data.bands import band_mode
-from intarsia.data.containers import file_on_disk, files_on_disk, member_name, packed_image, packed_label
+from intarsia.data.containers import all_packed, file_on_disk, files_on_disk, member_name, packed_image, packed_label
 from intarsia.data.image_io import read_image, read_label
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.image_rows import file_label_rows, file_rows, image_rows, label_rows
@@ -229,14 +229,19 @@ class FolderDataset:
             self._by_rows[index] = _WHOLE
         return found
 
-    def use_cache(self, cache: SampleCache) -> None:
-        """Read image and label of a sample through a cache from now on."""
+    def use_cache(self, cache: SampleCache) -> bool:
+        """Read image and label of a sample through a cache from now on. Gives whether there is something to keep: not
+        of packed data, which are decoded already, and not of samples whose files a transform reads.
+        """
+        if self.files_only or all_packed(self._image_root, (image for image, _ in self._pairs)):
+            return False
         reader, stack = self._reader, None if self._reader is None else self._reader.stack
         said = (
             self.bands, None if reader is None else replace(reader, stack=None), None if stack is None else stack.says,
             self.label_table, self.class_of,
         )  # fmt: skip
         self._cache, self._policy = cache, repr(said)
+        return True
 
     def _through_cache(self, index: int, cache: SampleCache) -> tuple[npt.NDArray[Any], Labels | None]:
         image_path, label_path = self.paths(index)

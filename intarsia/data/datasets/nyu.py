@@ -85,9 +85,9 @@ class NYUDataset:
     def __len__(self) -> int:
         return len(self._files)
 
-    def use_cache(self, cache: SampleCache) -> None:
-        """Read the images, not the depths, through a cache from now on."""
-        self._images.use_cache(cache)
+    def use_cache(self, cache: SampleCache) -> bool:
+        """Read the images, not the depths, through a cache from now on. Gives whether there is something to keep."""
+        return self._images.use_cache(cache)
 
     def load(self, index: int) -> Sample:
         """Image and depth of one index.

@@ -211,7 +211,8 @@ class DataDescription:
         if self.multi_label:
             return LabelTable(dict(self._sets), None, self.ignore_index, self.outside)
         if self.labels is None:
-            return LabelTable.identity(self.num_classes, self.ignore_index)
+            own = LabelTable.identity(self.num_classes, self.ignore_index)
+            return replace(own, outside=self.outside, tolerance=self.tolerance)
         table = self._by_value
         values = {value: self.class_index(name) for value, name in table.items() if isinstance(value, int)}
         colours = {value: self.class_index(name) for value, name in table.items() if not isinstance(value, int)}
