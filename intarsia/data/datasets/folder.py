@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -21,21 +20,26 @@ from intarsia.colours import distinct_colours
 from intarsia.contracts import IGNORE_INDEX, Sample, SampleMeta
 from intarsia.data.annotations.drawn import Drawn, draw_label
 from intarsia.data.bands import band_mode
-from intarsia.data.containers import all_packed, file_on_disk, files_on_disk, member_name, packed_image, packed_label
+from intarsia.data.containers import all_packed, file_on_disk, member_name, packed_image, packed_label
+from intarsia.data.datasets.folder_pairs import (
+    Label,
+    chosen_pairs,
+    existing_folder,
+    given_pairs,
+    listed_pairs,
+    without_image_suffix,
+)
 from intarsia.data.image_io import read_image, read_label
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.image_rows import file_label_rows, file_rows, image_rows, label_rows
 from intarsia.data.image_spec import ImageSpec
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Labels, LabelTable, label_values, ranges
-from intarsia.data.lists import choose, path_ends, spellings
 from intarsia.data.masks import Masks, read_masks
 from intarsia.data.pages import count_pages
 from intarsia.data.rows import RowArray, as_array
 from intarsia.data.slices import part_of, without_suffix
 from intarsia.data.value_range import Scale
-from intarsia.io.folders import existing_above, folders_of, walk_files
-from intarsia.io.text import same_name
 from intarsia.label_sets import set_count
 from intarsia.terminal import Notice
 
@@ -44,9 +48,6 @@ if TYPE_CHECKING:
 
 _NEW, _SEEN, _WHOLE = range(3)
 """Of a label file in this process: not wanted yet, read and checked once, to be decoded whole in any case."""
-
-Label = str | Masks | Drawn | None
-"""A file below the root, masks or annotations from which a label is made, or no ground truth."""
 
 
 class FolderDataset:
@@ -118,13 +119,14 @@ class FolderDataset:
         self.suffixes = tuple(sorted(suffixes, key=len, reverse=True))
         if pairs is not None:
             self._image_root = self._label_root = self.root
-            self._pairs = self._given(pairs)
+            self._pairs = given_pairs(self.root, pairs)
         else:
-            self._image_root = _folder(self.root, images, "image")
-            self._label_root = "" if labels is None else _folder(self.root, labels, "label")
-            self._pairs = self._listed(label_suffix, split_file)
+            self._image_root = existing_folder(self.root, images, "image")
+            self._label_root = "" if labels is None else existing_folder(self.root, labels, "label")
+            split = None if split_file is None else os.path.join(self.root, split_file)
+            self._pairs = listed_pairs(self._image_root, self._label_root, self.suffixes, label_suffix, split)
         if indices is not None:
-            self._pairs = _chosen(self._pairs, indices)
+            self._pairs = chosen_pairs(self._pairs, indices)
         self._by_rows = bytearray(len(self._pairs))
         if not files_only:
             self._warn_of_pages()
@@ -163,7 +165,7 @@ class FolderDataset:
         image = member_name(self._pairs[index][0])
         if part_of(image)[1] is not None:
             return without_suffix(image)
-        return PurePath(_without_suffix(image, self.suffixes)).as_posix()
+        return PurePath(without_image_suffix(image, self.suffixes)).as_posix()
 
     def load(self, index: int) -> Sample:
         """Image and label of one index.
@@ -337,72 +339,6 @@ class FolderDataset:
     def _image(self, path: str) -> npt.NDArray[Any]:
         return read_image(path, bands=self.bands) if self._reader is None else self._reader.read(path)
 
-    def _given(self, pairs: Sequence[tuple[str, Label]]) -> list[tuple[str, Label]]:
-        if not pairs:
-            raise ValueError(f"{self.root}: the list of (image, label) pairs is empty")
-        files = [image for image, _ in pairs]
-        for _, label in pairs:
-            if isinstance(label, Masks):
-                files += [file for _, file in label.files]
-            elif isinstance(label, str):  # annotations have been opened, to find their images
-                files.append(label)
-        needed = files_on_disk(self.root, files)
-        there = {file: os.path.isfile(file) for file in dict.fromkeys(needed.values())}
-        missing = [name for name in files if not there[needed[name]]]
-        if missing:
-            raise ValueError(f"{self.root}: {len(missing)} of the files listed do not exist: {_some(missing)}")
-        return [(image, label) for image, label in pairs]
-
-    def _listed(self, label_suffix: str, split_file: str | None) -> list[tuple[str, Label]]:
-        names = sorted(walk_files(self._image_root))
-        shared = self._label_root == self._image_root
-        images = [
-            name
-            for name in names
-            if name.endswith(self.suffixes)
-            and not (shared and name.endswith(label_suffix) and label_suffix not in self.suffixes)
-        ]
-        if not images:
-            patterns = " or ".join(f"**/*{suffix}" for suffix in self.suffixes)
-            raise ValueError(f"{self._image_root}: no images: nothing matches {patterns}. {_what_is_there(names)}")
-        if split_file is not None and not os.path.isdir(os.path.join(self.root, split_file)):
-            images = self._chosen(images, os.path.join(self.root, split_file))
-        if not self._label_root:
-            return [(image, None) for image in images]
-        there = set(names if shared else walk_files(self._label_root))
-        pairs = [(image, _without_suffix(image, self.suffixes) + label_suffix) for image in images]
-        missing = [label for _, label in pairs if label not in there]
-        if missing:
-            raise ValueError(
-                f"{len(missing)} of {len(images)} images in {self._image_root} have no label. "
-                f"Not found in {self._label_root}: {_some(missing)}. {_what_is_there(there)} "
-                f"Check label_suffix ({label_suffix!r}), or give labels=None if there is no ground truth."
-            )
-        return [(image, label) for image, label in pairs]
-
-    def _chosen(self, images: list[str], split_path: str) -> list[str]:
-        by_name: dict[str, str | None] = {}
-        for image in images:
-            for name in {*path_ends(image), *path_ends(_without_suffix(image, self.suffixes))}:
-                by_name[name] = None if by_name.setdefault(name, image) != image else image
-        whole = {_without_suffix(image, self.suffixes): image for image in images} | {name: name for name in images}
-        by_name |= {same_name(name): image for name, image in whole.items()}
-
-        def find(line: str) -> str | None:
-            return next((found for text in spellings(line) if (found := by_name.get(text)) is not None), None)
-
-        found, missing = choose(Path(split_path), find)
-        if not found and not missing:
-            raise ValueError(f"{split_path}: the split file lists no images")
-        if missing:
-            raise ValueError(
-                f"{split_path}: {len(missing)} of {len(missing) + len(found)} lines name no image in "
-                f"{self._image_root} with suffix {' or '.join(self.suffixes)}: "
-                f"{_some([f'{text} (line {number})' for number, text in missing])}. "
-                f"Images there look like {images[0]!r}."
-            )
-        return found
-
 
 def _checked_palette(palette: Sequence[Sequence[int]] | None, count: int) -> tuple[tuple[int, int, int], ...]:
     if count == 0:
@@ -442,49 +378,6 @@ def _checked_table(
             f"and {table.ignore_index} to ignore"
         )
     return table
-
-
-def _chosen(pairs: list[tuple[str, Label]], indices: int | Sequence[int]) -> list[tuple[str, Label]]:
-    if isinstance(indices, int):
-        chosen = pairs[:indices] if indices >= 0 else pairs[indices:]
-    else:
-        beyond = [index for index in indices if not -len(pairs) <= index < len(pairs)]
-        if beyond:
-            raise ValueError(f"indices: there are {len(pairs)} images, found {beyond[0]}; they count from 0")
-        chosen = [pairs[index] for index in indices]
-    if not chosen:
-        raise ValueError(f"indices={indices!r} leaves none of {len(pairs)} images")
-    return chosen
-
-
-def _folder(root: str, below: str, what: str) -> str:
-    path = os.path.normpath(os.path.join(root, below))
-    if os.path.isdir(path):
-        return path
-    parent = existing_above(path)
-    beside = folders_of(parent)
-    there = f"{parent} holds the folders {_some(beside)}" if beside else f"{parent} holds no folders"
-    raise ValueError(f"{path}: the {what} folder does not exist; {there}")
-
-
-def _without_suffix(name: str, suffixes: Sequence[str]) -> str:
-    for suffix in suffixes:
-        if name.endswith(suffix):
-            return name[: len(name) - len(suffix)]
-    return os.path.splitext(name)[0]
-
-
-def _what_is_there(names: Sequence[str] | set[str]) -> str:
-    endings = Counter(os.path.splitext(name)[1] or "no extension" for name in names)
-    if not endings:
-        return "The folder is empty."
-    counts = ", ".join(f"{count} x {ending}" for ending, count in endings.most_common(5))
-    return f"Files there: {counts}, for example {min(names)!r}."
-
-
-def _some(names: Sequence[str], limit: int = 5) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def _rotation_hint(label: Sequence[int], image: Sequence[int]) -> str:
