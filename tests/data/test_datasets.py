@@ -183,7 +183,7 @@ def test_a_hundred_thousand_files_are_listed_quickly(tmp_path, monkeypatch):
 
     (tmp_path / "img").mkdir()
     (tmp_path / "gt").mkdir()
-    monkeypatch.setattr("intarsia.data.datasets.folder.walk_files", walk)
+    monkeypatch.setattr("intarsia.data.datasets.folder_pairs.walk_files", walk)
     start = time.process_time()
     assert len(FolderDataset(root=str(tmp_path), images="img", labels="gt", classes=("x", "y"))) == 100_000
     assert time.process_time() - start < 2
