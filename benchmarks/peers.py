@@ -13,6 +13,9 @@ above 10 % the machine was not quiet). Seconds are those of the processor, of al
 Memory is the peak of the resident set, less what it was before, but for "start", where all counts. Files are drawn,
 weights random.
 
+With --turns N both processes stay and do their passes in turn, and the median of the ratios is told (`turns.json`,
+`turns.md`): for machines whose speed changes all the time. Start-up, curves and memory are left out.
+
 `results.json` in --out is written after each figure; started again, the script goes on where it was. `report.md` has
 the tables for benchmarks/README.md, `curves.png` the curves. An environment takes up to 6 GB (with uv, those that
 share files take them once); one that cannot be made is named, and the others go on. The exit code is 1 where the work
@@ -37,13 +40,14 @@ from peer_parts import checks
 from peer_parts.environments import make, usual_place
 from peer_parts.report import markdown, pictures
 from peer_parts.running import Results, Run, free_gigabytes, measure, run_worker
+from peer_parts.turns import Start, Turns, Worker
 from peer_parts.works import AREAS, FULL, JOB, OURS, QUICK, SEGFORMER, TITLES, Sizes, Work, works
 
 ROUNDS = 2
 
 
-def main(arguments: Sequence[str] | None = None, *, run: Run | None = None) -> int:
-    """run: what does the jobs, in place of workers in environments."""
+def main(arguments: Sequence[str] | None = None, *, run: Run | None = None, start: Start | None = None) -> int:
+    """run, start: what does the jobs, in place of workers in environments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=("check", *AREAS))
     parser.add_argument(
@@ -56,6 +60,7 @@ def main(arguments: Sequence[str] | None = None, *, run: Run | None = None) -> i
     )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--turns", type=int, metavar="N", help="libraries side by side, N passes each in turn")
     parser.add_argument("--out", type=Path, default=Path("peers_results"))
     options = parser.parse_args(arguments)
     out = options.out.resolve()
@@ -72,21 +77,21 @@ def main(arguments: Sequence[str] | None = None, *, run: Run | None = None) -> i
     sizes, only = (QUICK if options.quick else FULL), options.only
     photos = None if options.photos is None else options.photos.resolve()
     facts = {"quick": options.quick, "machine": _machine(), "versions": versions, "absent": absent}
+    facts["date"] = time.strftime("%Y-%m-%d")
+    if options.turns:
+        todo = _chosen(only, sizes, photos, options.named)
+        with log.open("a", encoding="utf-8") as said:
+            begin = start or partial(Worker, place=options.envs.resolve(), log=said)
+            return _take_turns(todo, Turns.opened(out / "turns.json", facts), options.turns, sizes, out, begin)
     try:
         results = Results.opened(out / "results.json", facts)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    results.facts["date"] = time.strftime("%Y-%m-%d")
     if only is None or "check" in only:
         _check(run, results, sizes, out)
     if only != ["check"]:
-        areas = None if only is None else [name for name in only if name != "check"]
-        todo = [
-            work
-            for work in works(areas, sizes, photos)
-            if all(word in (work.name or work.curve) for word in options.named)
-        ]
+        todo = _chosen(only, sizes, photos, options.named)
         _measure(todo, run, results, options.rounds, sizes, out)
     results.save()
     text = markdown(results, works(None, sizes, photos))
@@ -94,6 +99,14 @@ def main(arguments: Sequence[str] | None = None, *, run: Run | None = None) -> i
     drawn = pictures(results, works(None, sizes), out / "curves.png")
     print(f"{text}\nwritten: {results.file}, {out / 'report.md'}" + (f", {out / 'curves.png'}" if drawn else ""))
     return int(bool(results.errors or absent) or not all(found["holds"] for found in results.checks.values()))
+
+
+def _chosen(only: Sequence[str] | None, sizes: Sizes, photos: Path | None, named: Sequence[str]) -> list[Work]:
+    """The works of some areas that have some words in their names."""
+    areas = None if only is None else [name for name in only if name != "check"]
+    return [
+        work for work in works(areas, sizes, photos) if all(word in (work.name or work.curve) for word in named)
+    ]  # fmt: skip
 
 
 def _environments(peers: Sequence[str], place: Path, log: Path) -> dict[str, str]:
@@ -175,6 +188,21 @@ def _measure(todo: Sequence[Work], run: Run, results: Results, rounds: int, size
         with tempfile.TemporaryDirectory(dir=out, prefix="work_") as folder:
             job = {**JOB, **files, "out": folder, **work.job}
             measure(work, run, results, rounds=wanted, job=job, who=who)
+
+
+def _take_turns(todo: Sequence[Work], found: Turns, count: int, sizes: Sizes, out: Path, start: Start) -> int:
+    """Those works of which there are passes, and the exit code."""
+    todo = [work for work in todo if not work.curve and work.area != "start"]
+    for number, work in enumerate(todo):
+        print(f"[{number + 1}/{len(todo)}]", file=sys.stderr, flush=True)
+        files = {"data": work.folder} if work.folder else _files(work.files, sizes, out)
+        with tempfile.TemporaryDirectory(dir=out, prefix="work_") as folder:
+            job = {**JOB, **files, "out": folder, **work.job}
+            found.measure(work, job, [name for name in work.who if name in found.facts["versions"]], count, start)
+    text = found.markdown()
+    (out / "turns.md").write_text(text, encoding="utf-8")
+    print(f"{text}\nwritten: {found.file}, {out / 'turns.md'}")
+    return 2 if not found.passes else int(bool(found.errors))
 
 
 def _files(wanted: tuple[str, Sequence[int]] | None, sizes: Sizes, out: Path) -> Mapping[str, str]:

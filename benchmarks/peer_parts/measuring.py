@@ -22,6 +22,9 @@ MARK = "\x1e"
 STARTED = "PEERS_STARTED"
 """Environment variable: the seconds since 1970 at which the driver started this process."""
 
+TURNS = "PEERS_TURNS"
+"""Environment variable: passes are done when they are asked for, one for each line of the standard input."""
+
 LONG = 6.0
 """Seconds of the processor after which a first pass counts, and is not a warm-up."""
 
@@ -34,11 +37,31 @@ def main(works: Works, versions: Callable[[], Mapping[str, str]]) -> None:
     """Do the job that the command line states."""
     job = Job(**json.loads(sys.argv[1]))
     try:
-        answer = {"versions": dict(versions())} if job.work == "versions" else _measured(works[job.work](job), job)
+        if job.work == "versions":
+            answer: dict[str, Any] = {"versions": dict(versions())}
+        elif TURNS in os.environ:
+            _in_turns(works[job.work](job))
+            return
+        else:
+            answer = _measured(works[job.work](job), job)
     except Exception as error:  # of any library: the driver names it and goes on
         traceback.print_exc()
         answer = {"error": f"{type(error).__name__}: {str(error)[:300]}"}
+    _say(answer)
+
+
+def _say(answer: Mapping[str, Any]) -> None:
     print(f"\n{MARK}{json.dumps(answer, default=float)}", flush=True)
+
+
+def _in_turns(work: Callable[[], Facts]) -> None:
+    """A first pass that does not count; then one for each line that comes in, with its seconds."""
+    work()
+    _say({})
+    for _ in sys.stdin:
+        began = processor_seconds()
+        work()
+        _say({"seconds": processor_seconds() - began})
 
 
 def _measured(work: Callable[[], Facts], job: Job) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def run_worker(
     command = [str(interpreter(who, place)), "-m", f"peer_parts.worker_{who}", json.dumps(job)]
     try:
         done = subprocess.run(
-            command, cwd=HERE, env=_environment(who) | dict(variables) | {STARTED: str(time.time())},
+            command, cwd=HERE, env=environment(who) | dict(variables) | {STARTED: str(time.time())},
             capture_output=True, text=True, errors="replace", timeout=PATIENCE,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
@@ -45,7 +45,7 @@ def run_worker(
     return answer
 
 
-def _environment(who: str) -> dict[str, str]:
+def environment(who: str) -> dict[str, str]:
     """One thread each, nothing fetched; only Intarsia sees this checkout."""
     left = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if name not in left}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import mmap
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ import peers  # noqa: E402
 from peer_parts import checks, environments, measuring, running  # noqa: E402
 from peer_parts.report import markdown, pictures  # noqa: E402
 from peer_parts.running import Results  # noqa: E402
+from peer_parts.turns import Worker  # noqa: E402
 from peer_parts.works import AREAS, FULL, JOB, OURS, QUICK, TITLES, works  # noqa: E402
 
 Answer = dict[str, Any]
@@ -266,3 +268,72 @@ def test_workers_of_others_import_nothing_of_ours() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not [name for name in names if name.partition(".")[0] == "intarsia"], file
+
+
+class PretendedPasses:
+    """Passes on a machine that becomes slower: ours take 1, 2, 3 ... s, those of everybody else 4, 8, 12 ... s."""
+
+    def __init__(self, calls: list[str], who: str, broken: bool) -> None:
+        if broken:
+            raise RuntimeError("ValueError: broken on purpose")
+        self.calls, self.who, self.count = calls, who, 0
+
+    def seconds(self) -> float:
+        self.calls.append(self.who)
+        self.count += 1
+        return self.count * (1.0 if self.who == OURS else 4.0)
+
+    def close(self) -> None:
+        self.calls.append(f"{self.who} closed")
+
+
+def turns(out: Path, *words: str, broken: str = "") -> tuple[int, list[str], str]:
+    """Exit code, passes in their order, report."""
+    calls: list[str] = []
+    code = peers.main(
+        ["--quick", "--only", "step", "--named", "pspnet", "--out", str(out), *words], run=Pretended(),
+        start=lambda who, job, variables: PretendedPasses(calls, who, who == broken),
+    )  # fmt: skip
+    return code, calls, (out / "turns.md").read_text()
+
+
+def test_turns_are_compared_pass_by_pass(tmp_path: Path) -> None:
+    code, calls, report = turns(tmp_path, "--turns", "3")
+    assert code == 0
+    assert calls[:6] == ["mmseg", OURS, OURS, "mmseg", "mmseg", OURS]
+    assert sorted(calls[6:]) == [f"{OURS} closed", "mmseg closed"]
+    name = "training step, pspnet_r50-d8, 7 classes, 2 x 64 x 64"
+    assert f"| {name} | 1 s | MMSegmentation 4 s | 0.25 (0.25 to 0.25) | 3 |" in report.splitlines()
+    assert not (tmp_path / "results.json").exists()
+    assert turns(tmp_path, "--turns", "3")[1:] == ([], report), "what is known is not measured again"
+    assert len(turns(tmp_path, "--turns", "4")[1]) == 10
+
+
+def test_who_cannot_take_turns_is_named(tmp_path: Path) -> None:
+    code, calls, report = turns(tmp_path, "--turns", "3", broken="mmseg")
+    assert (code, calls) == (2, [f"{OURS} closed"])
+    assert "- training step, pspnet_r50-d8, 7 classes, 2 x 64 x 64: ValueError: broken on purpose" in report
+
+
+def test_a_worker_does_a_pass_for_each_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = (
+        "from peer_parts.measuring import main\n"
+        "def work(job):\n    count = []\n    def one():\n        count.append(1)\n"
+        "        if len(count) == 4: raise ValueError('no more')\n    return one\n"
+        "main({'w': work}, dict)\n"
+    )
+    monkeypatch.setattr("peer_parts.turns.interpreter", lambda who, place: sys.executable)
+    usual = subprocess.Popen
+
+    def started(command: Sequence[str], **options: Any) -> Any:
+        return usual([command[0], "-c", program, command[-1]], **options)
+
+    monkeypatch.setattr("peer_parts.turns.subprocess.Popen", started)
+    with (tmp_path / "log").open("w") as log:
+        worker = Worker(OURS, {**JOB, "work": "w"}, {}, place=tmp_path, log=log)
+        assert [worker.seconds() >= 0 for _ in range(2)] == [True, True]
+        with pytest.raises(RuntimeError, match="ValueError: no more"):
+            worker.seconds()
+        worker.close()
+        with pytest.raises(RuntimeError, match="KeyError"):
+            Worker(OURS, {**JOB, "work": "unknown"}, {}, place=tmp_path, log=log)
