@@ -185,7 +185,7 @@ def test_nothing_to_count() -> None:
     with pytest.warns(UserWarning, match="0 / 0"):
         assert intarsia.smp.metrics.iou_score(*nothing, reduction="macro", zero_division="warn") == 0
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         assert intarsia.smp.metrics.iou_score(*nothing, reduction="macro") == 1
     with pytest.raises(ValueError, match="reduction must be one of micro, macro"):
         intarsia.smp.metrics.iou_score(*nothing, reduction="mean")

@@ -304,9 +304,11 @@ def is_varied(label: Labels, limit: float, *, ignored: int) -> bool:
     Where neither the pixels below a middle value, nor those of it, nor those above it are so many, no value is. To
     count these takes a fifth of the time of counting every value.
     """
-    middle = _middle(label, ignored)
+    limits = np.iinfo(label.dtype)
+    is_value = limits.min <= ignored <= limits.max  # NumPy 2.0 crashes where it compares other numbers with a window
+    middle = _middle(label, ignored if is_value else None)
     if middle is not None:
-        nothing = np.count_nonzero(label == ignored)
+        nothing = np.count_nonzero(label == ignored) if is_value else 0
         labelled = label.size - nothing
         below = np.count_nonzero(label < middle) - (nothing if ignored < middle else 0)
         equal = np.count_nonzero(label == middle)
@@ -317,10 +319,10 @@ def is_varied(label: Labels, limit: float, *, ignored: int) -> bool:
     return largest_share(label, ignored=ignored) < limit
 
 
-def _middle(label: Labels, ignored: int) -> np.integer[Any] | None:
+def _middle(label: Labels, ignored: int | None) -> np.integer[Any] | None:
     """The median of some pixels that are not ignored; None if there are none."""
     some = label[::_STEP, ::_STEP]
-    some = some[some != ignored]
+    some = some.ravel() if ignored is None else some[some != ignored]
     return np.partition(some, some.size // 2)[some.size // 2] if some.size else None
 
 

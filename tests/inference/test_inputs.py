@@ -218,7 +218,7 @@ def test_pages_are_warned_of_or_all_given(make_predictor, tmp_path):
     with pytest.warns(Notice, match="holds 3 pages"):
         assert predictor.predict(path).label.max() == 0
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         for images in (path, [path], iter([path]), tmp_path):
             found = list(predictor.predict(images, pages="all"))
             assert [prediction.name for prediction in found] == ["stack_page1", "stack_page2", "stack_page3"]

@@ -183,7 +183,7 @@ def test_arguments_of_other_kinds_are_named() -> None:
         losses.cross_entropy(logits, planes)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in (*ONE_LOGIT, "dice")])
 def test_weights_of_classes_may_be_a_tensor(name: str) -> None:
     """Torch warned each time that one was copied by `torch.tensor`."""

@@ -83,7 +83,7 @@ def test_letters_that_no_font_has_are_said_once_and_by_name() -> None:
         text_width(CHINESE, 20)
     assert boxes()
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         text_width(CHINESE, 20)
 
 
@@ -103,7 +103,7 @@ def test_a_font_is_found_or_given(way: str, font: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr(fonts, "_missing", set())
         fonts._all_fonts.cache_clear()
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         assert not boxes()
         mixed = drawn(f"路 road {CHINESE}")
     assert [part for part, _ in fonts.pieces(f"車 road {CHINESE}", 20)] == ["車 ", "road ", CHINESE]
@@ -127,7 +127,8 @@ def test_names_of_runs_are_drawn_too(font: Path, tmp_path: Path) -> None:
     shown = []
     for name in ("路面", "車面"):
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.simplefilter("error", Notice)
+            warnings.filterwarnings("error", "Glyph")  # of matplotlib; others it may have of its own libraries
             save_comparison(tmp_path / "runs.png", {name[0]: records})
             save_curves(tmp_path / "curve.png", records, title=name[0])
         shown.append([np.array(Image.open(tmp_path / f"{kind}.png")) for kind in ("runs", "curve")])
