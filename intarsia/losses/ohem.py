@@ -36,6 +36,8 @@ def below_threshold(nll: Tensor, labelled: Tensor, thresh: float, kept: int) -> 
     pixels fewer than that, the best is left out unless `thresh` takes it. What is not a number counts as below, so that
     a diverging training shows in its loss.
     """
+    if not nll.numel():  # a batch without images
+        return labelled
     probability = (-nll).exp()
     lowest = probability.where(labelled, -1.0).max()  # -1 without any
     if kept < probability.numel():
@@ -95,6 +97,7 @@ class OHEMPixelSampler:
         """The target without labels that are no class."""
         if logits.shape[1] == 1:
             raise ValueError("OHEMPixelSampler needs one logit per class; this head has a single one")
+        target = target.long()
         unknown = unknown_labels(target, classes_of(logits), ignore_index=self.ignore_index)  # (N, H, W)
         if is_on_cpu(target):
             refuse_unknown_labels(unknown, target, classes_of(logits), ignore_index=self.ignore_index)

@@ -120,9 +120,10 @@ class _Sums(torch.autograd.Function):
         ctx.directions = directions_of(logits)
         for strip in strips(logits, ctx.directions, largest=what.activation == "softmax"):
             found[strip.place[0]].append(what.sums(strip))
+        of_images = ([torch.stack([each[part] for each in image]).sum(dim=0) for image in found] for part in range(3))
         overlap, predicted, wanted = (
-            torch.stack([torch.stack([each[part] for each in image]).sum(dim=0) for image in found])
-            for part in range(3)
+            torch.stack(sums) if sums else low.new_zeros(low.shape[:2])  # a batch without images
+            for sums in of_images
         )
         # The logits themselves, not `logits`, which would keep them alive without autograd's knowing.
         ctx.save_for_backward(low)

@@ -19,12 +19,13 @@ def on_known_labels(
 ) -> Tensor:
     """`loss(logits, target)` in full precision, autocast or not, of labels that are all classes or ignored.
 
-    Logits (N, K, H, W), target (N, H, W) of class indices -> scalar.
+    Logits (N, K, H, W), target (N, H, W) of class indices, integers of any type, -> scalar.
 
     On the processor, raises ValueError for another label. On an accelerator, where asking would wait for the device in
     every step, the loss is nan then: the training leaves such a step out, and finds the label when it says why.
     """
     num_classes = classes_of(logits)
+    target = target.long()  # bytes would be taken for masks where they choose
     unknown = unknown_labels(target, num_classes, ignore_index=ignore_index)
     with without_autocast(logits):
         if is_on_cpu(target):

@@ -94,6 +94,36 @@ def test_hard_pixels_are_the_same(class_weight: Any, thres: float, min_kept: int
         assert_as_plain(CrossEntropyLoss(avg_non_ignore=True), logits, labels, weight=chosen)
 
 
+LOSSES = [
+    CrossEntropyLoss(class_weight=[1.0, 0.0, 2.0]), CrossEntropyLoss(use_sigmoid=True), OhemCrossEntropy(min_kept=9),
+    DiceLoss(),
+]  # fmt: skip
+
+
+@in_strips
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+def test_labels_are_integers_of_any_type(loss: Any, dtype: torch.dtype) -> None:
+    """Bytes were taken for masks, and other types refused by torch, by the plain way alone."""
+    logits, labels, _ = example(3, *SIZES[0])
+    expected = loss(ResizedLogits(logits, SIZES[0][1]).whole, labels)
+    assert loss(ResizedLogits(logits, SIZES[0][1]).whole, labels.to(dtype)).equal(expected)
+    assert_as_plain(loss, logits, labels.to(dtype))
+    sampler, whole = OHEMPixelSampler(min_kept=9), ResizedLogits(logits, SIZES[0][1]).whole
+    assert sampler(whole, labels.to(dtype)).equal(sampler(whole, labels))
+
+
+@in_strips
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_a_batch_without_images_is_as_plain(loss: Any) -> None:
+    logits, labels, _ = example(3, *SIZES[0])
+    empty = logits.detach()[:0].requires_grad_()
+    found = loss.of_resized(ResizedLogits(empty, SIZES[0][1]), labels[:0])
+    assert found.equal(loss(ResizedLogits(empty, SIZES[0][1]).whole, labels[:0]))
+    found.backward()
+    assert empty.grad is not None
+
+
 @in_strips
 def test_of_equal_logits_the_first_is_the_answer() -> None:
     logits = torch.zeros(2, 3, 4, 4)
