@@ -84,7 +84,7 @@ def test_what_is_added_is_the_table(width, offset, near):
 @given(st.integers(1, 40), st.floats(0, 4), st.integers(1, 256), st.integers(-4, 4).map(lambda steps: steps * 2.0**-22))
 def test_what_is_multiplied_is_the_table(width, factor, part, near):
     image = every_value(width)
-    for value in (factor, round(factor * part) / part, max(round(factor * part) / part + near, 0.0)):
+    for value in (factor, factor * 1e8, round(factor * part) / part, max(round(factor * part) / part + near, 0.0)):
         np.testing.assert_array_equal(multiplied(image, value), scale_table(value, 0.0)[image])
         np.testing.assert_array_equal(multiplied(image[:, :, 1], value), scale_table(value, 0.0)[image[:, :, 1]])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import cv2
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import Sample
+from intarsia.data.fast_libraries import fast_library
 
 Table = npt.NDArray[np.uint8]
 Image = npt.NDArray[Any]
@@ -56,10 +58,8 @@ class PhotoMetricDistortion:
             image = shifted(image, drawn.brightness)
         if drawn.contrast is not None and drawn.contrast_first:
             image = multiplied(image, drawn.contrast)
-        if drawn.saturation is not None:
-            image = saturated(image, drawn.saturation)
-        if drawn.hue is not None:
-            image = hue_turned(image, drawn.hue)
+        if drawn.saturation is not None or drawn.hue is not None:
+            image = toned(image, drawn.saturation, drawn.hue)
         if drawn.contrast is not None and not drawn.contrast_first:
             image = multiplied(image, drawn.contrast)
         return replace(sample, image=image)
@@ -125,6 +125,7 @@ def multiplied(image: Image, factor: float) -> Image:
     """`scale_table(factor, 0)` of an image of 8 bits, factor >= 0. OpenCV multiplies in a third of the time of a table;
     it rounds to the nearest number, which is the one below where half is taken off, unless a product is too near.
     """
+    factor = min(factor, 256.0)  # beyond which all but 0 is 255, and products of OpenCV leave their 32 bits
     products = _EVERY * np.float32(factor)
     if (products - np.floor(products) > 1 - 2 * _NEAR).any():
         return np.asarray(cv2.LUT(image, scale_table(factor, 0.0)))
@@ -137,15 +138,40 @@ def _flat(image: Image) -> Image:
     return np.ascontiguousarray(image).reshape(len(image), -1)
 
 
+def toned(image: Image, saturation: float | None, hue: int | None) -> Image:
+    """`saturated`, then `hue_turned`, of which either may be left out: in a third of the time with the extra `fast`."""
+    kernel = _fast_toned()
+    return (kernel or _toned)(image, saturation, hue)
+
+
 def saturated(image: Image, factor: float) -> Image:
     """The RGB image (H, W, 3) with its saturation multiplied, through OpenCV's 8-bit HSV."""
-    return _through_hsv(image, 1, lambda saturation: multiplied(saturation, factor))
+    return toned(image, factor, None)
 
 
 def hue_turned(image: Image, steps: int) -> Image:
     """The RGB image (H, W, 3) with its hue turned by `steps` of two degrees, through OpenCV's 8-bit HSV."""
-    table = ((np.arange(256) + steps) % 180).astype(np.uint8)
-    return _through_hsv(image, 0, lambda hue: np.asarray(cv2.LUT(hue, table)))
+    return toned(image, None, steps)
+
+
+def _toned(image: Image, saturation: float | None, hue: int | None) -> Image:
+    if saturation is not None:
+        factor = saturation
+        image = _through_hsv(image, 1, lambda band: multiplied(band, factor))
+    if hue is not None:
+        table = ((np.arange(256) + hue) % 180).astype(np.uint8)
+        image = _through_hsv(image, 0, lambda band: np.asarray(cv2.LUT(band, table)))
+    return image
+
+
+@cache
+def _fast_toned() -> Callable[[Image, float | None, int | None], Image] | None:
+    """`_toned` in one pass, if numba is there and gives the same."""
+    if fast_library("numba") is None:
+        return None
+    from intarsia.data.transforms.hsv_kernel import make_kernel
+
+    return make_kernel(_toned)
 
 
 def _through_hsv(image: Image, band: int, change: Callable[[Image], Image]) -> Image:
