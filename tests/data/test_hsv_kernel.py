@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from intarsia.data import fast_libraries
 from intarsia.data.transforms import colour
-from intarsia.terminal import Notice
 
-hsv_kernel = pytest.importorskip("intarsia.data.transforms.hsv_kernel", reason="numba is not installed")
+pytest.importorskip("numba")
+from intarsia.data.transforms import hsv_kernel, numba_compile
 
 plain = colour._toned
 
@@ -25,9 +25,9 @@ plain = colour._toned
 @pytest.fixture(scope="module")
 def kernel():
     """The compiled one, whether or not it was the faster one while this machine was busy."""
-    compiled = hsv_kernel._compiled()
+    function = numba_compile.compiled(hsv_kernel._SIGNATURE, hsv_kernel._change)
     for fused in (True, False):
-        found = hsv_kernel._kernel(compiled, plain, fused)
+        found = hsv_kernel._kernel(function, plain, fused)
         if np.array_equal(found(every_colour(0), 1.37, 11), plain(every_colour(0), 1.37, 11)):
             return found
     pytest.fail("neither way to round gives OpenCV's numbers")
@@ -121,32 +121,6 @@ def test_it_is_left_where_one_colour_in_a_thousand_differs(monkeypatch):
     assert hsv_kernel.make_kernel(otherwise) is None
 
 
-def test_a_cache_that_cannot_be_used_is_no_obstacle(monkeypatch):
-    compile_, asked = hsv_kernel._compile, []
-
-    def without_cache(*arguments, cache=False, **options):
-        asked.append(cache)
-        if cache:
-            raise EOFError("Ran out of input")  # what numba says of an index that was cut off
-        return compile_(*arguments, **options)
-
-    monkeypatch.setattr(hsv_kernel, "_compile", without_cache)
-    compiled = hsv_kernel._compiled()
-    assert asked == [True, False]
-    image = noise(3, 4, 64)
-    found = [hsv_kernel._kernel(compiled, plain, fused)(image, 1.3, 4) for fused in (True, False)]
-    assert any(np.array_equal(one, plain(image, 1.3, 4)) for one in found)
-
-
-def test_a_machine_where_numba_cannot_compile_goes_on_without(monkeypatch):
-    def unable(*arguments, **options):
-        raise RuntimeError("no target")
-
-    monkeypatch.setattr(hsv_kernel, "_compile", unable)
-    with pytest.warns(Notice, match=r"colours change by OpenCV alone: numba cannot compile here \(no target\)"):
-        assert hsv_kernel.make_kernel(plain) is None
-
-
 def test_the_variable_turns_it_off(monkeypatch):
     for choice, expected in (("usual", type(None)), ("fast", object)):
         monkeypatch.setenv(fast_libraries.VARIABLE, choice)
@@ -162,11 +136,12 @@ def test_the_variable_turns_it_off(monkeypatch):
 
 OTHER_ROUNDING = """
 import cv2, numpy as np
-from intarsia.data.transforms import colour, hsv_kernel
+from intarsia.data.transforms import colour, hsv_kernel, numba_compile
 rng = np.random.default_rng(0)
 image = rng.integers(0, 256, (512, 512, 3), dtype=np.uint8)
 for fused in (False, True):
-    kernel = hsv_kernel._kernel(hsv_kernel._compiled(), colour._toned, fused)
+    function = numba_compile.compiled(hsv_kernel._SIGNATURE, hsv_kernel._change)
+    kernel = hsv_kernel._kernel(function, colour._toned, fused)
     print((kernel(image, 1.37, 11) != colour._toned(image, 1.37, 11)).sum())
 print(hsv_kernel._is_equal_and_faster(kernel, colour._toned))
 """

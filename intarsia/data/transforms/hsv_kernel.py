@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import platform
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from llvmlite import binding
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
-from intarsia.terminal import Notice
+from intarsia.data.transforms.numba_compile import compiled, inlined
 
 Pixels = npt.NDArray[np.uint8]
 Plain = Callable[[Pixels, float | None, int | None], Pixels]
@@ -108,34 +107,22 @@ def _change(rows: Any, out: Any, pixels: Any, saturates: Any, factor: Any, turns
                 to[3 * x], to[3 * x + 1], to[3 * x + 2] = _turned(r, g, b, steps, fused)
 
 
-_compile: Any = njit
 _fma: Any = intrinsic(_product_and_sum)
-_hsv, _rgb = _compile(inline="always")(_to_hsv), _compile(inline="always")(_to_rgb)
-_saturated, _turned = _compile(inline="always")(_saturate), _compile(inline="always")(_turn)
+_hsv, _rgb = inlined(_to_hsv), inlined(_to_rgb)
+_saturated, _turned = inlined(_saturate), inlined(_turn)
 _SIGNATURE = types.void(
     types.Array(types.uint8, 2, "C", readonly=True), types.uint8[:, ::1], types.int64,
     types.boolean, types.float32, types.boolean, types.int32, types.boolean,
 )  # fmt: skip
 
 
-def _compiled() -> Any:
-    """`_change` for this processor. It takes 4 s, unless numba's cache (beside this file, or of the user) has it."""
-    options = {"error_model": "numpy", "nogil": True}  # nothing is divided by zero, and no branch looks whether it is
-    try:
-        return _compile(_SIGNATURE, cache=True, **options)(_change)
-    except Exception:  # numba has no error of its own for a cache that is damaged, or cannot be written
-        return _compile(_SIGNATURE, **options)(_change)
-
-
 def make_kernel(plain: Plain) -> Plain | None:
     """What gives the same as `plain` in less time; None where it would not, or takes longer on this processor."""
-    try:
-        compiled = _compiled()
-    except Exception as error:  # of numba or LLVM, neither of which is needed
-        warnings.warn(f"colours change by OpenCV alone: numba cannot compile here ({error})", Notice, stacklevel=2)
+    function = compiled(_SIGNATURE, _change)
+    if function is None:
         return None
     for fused in (True, False) if _can_fuse() else (False,):
-        kernel = _kernel(compiled, plain, fused)
+        kernel = _kernel(function, plain, fused)
         if _is_equal_and_faster(kernel, plain):
             return kernel
     return None
@@ -146,7 +133,7 @@ def _can_fuse() -> bool:
     return platform.machine().lower() in ("arm64", "aarch64") or bool(binding.get_host_cpu_features().get("fma"))
 
 
-def _kernel(compiled: Any, plain: Plain, fused: bool) -> Plain:
+def _kernel(function: Any, plain: Plain, fused: bool) -> Plain:
     def kernel(image: Pixels, factor: float | None, steps: int | None) -> Pixels:
         height, width = image.shape[:2]
         pixels = width - width % _AT_A_TIME
@@ -154,7 +141,7 @@ def _kernel(compiled: Any, plain: Plain, fused: bool) -> Plain:
             return plain(image, factor, steps)
         out = np.empty(image.shape, np.uint8)
         rows = np.ascontiguousarray(image).reshape(height, -1)
-        compiled(
+        function(
             rows, out.reshape(height, -1), pixels, factor is not None, factor or 0.0, steps is not None,
             (steps or 0) % 180, fused,
         )  # fmt: skip

@@ -1,0 +1,33 @@
+"""What numba (extra `fast`) compiles, where it can; imported by those who have asked whether it is there."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit
+
+from intarsia.terminal import Notice
+
+inlined: Any = njit(inline="always")
+"""Makes a function part of those that call it."""
+
+_njit: Any = njit
+
+
+def compiled(signature: Any, function: Callable[..., Any]) -> Any:
+    """The function for this processor, without Python's lock; None, and a notice, where numba fails.
+
+    It takes seconds, unless numba's cache (beside the function's file, or of the user) has it.
+    """
+    options = {"error_model": "numpy", "nogil": True}  # nothing is divided by zero, and no branch looks whether it is
+    try:
+        return _njit(signature, cache=True, **options)(function)
+    except Exception:  # numba has no error of its own for a cache that is damaged, or cannot be written
+        try:
+            return _njit(signature, **options)(function)
+        except Exception as error:  # of numba or LLVM, neither of which is needed
+            text = f"numba cannot compile here, and samples are made without it ({error})"
+            warnings.warn(text, Notice, stacklevel=2)
+            return None

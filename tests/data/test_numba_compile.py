@@ -1,0 +1,43 @@
+"""What numba compiles, and what is done where it cannot."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("numba")
+from numba import types
+
+from intarsia.data.transforms import hsv_kernel, numba_compile, resize_kernel, resize_window
+from intarsia.terminal import Notice
+
+
+def twice(value):
+    return 2 * value
+
+
+def test_a_cache_that_cannot_be_used_is_no_obstacle(monkeypatch):
+    usual, asked = numba_compile._njit, []
+
+    def without_cache(*arguments, cache=False, **options):
+        asked.append(cache)
+        if cache:
+            raise EOFError("Ran out of input")  # what numba says of an index that was cut off
+        return usual(*arguments, **options)
+
+    monkeypatch.setattr(numba_compile, "_njit", without_cache)
+    assert numba_compile.compiled(types.int64(types.int64), twice)(21) == 42
+    assert asked == [True, False]
+
+
+def test_a_machine_where_numba_cannot_compile_goes_on_without(monkeypatch):
+    def unable(*arguments, **options):
+        raise RuntimeError("no target")
+
+    monkeypatch.setattr(numba_compile, "_njit", unable)
+    for make in (lambda: hsv_kernel.make_kernel(None), lambda: resize_kernel.make_window(None)):
+        with pytest.warns(Notice, match=r"samples are made without it \(no target\)"):
+            assert make() is None
+    resize_window._fast_window.cache_clear()
+    with pytest.warns(Notice, match="no target"):
+        assert resize_window._fast_window() is None
+    resize_window._fast_window.cache_clear()
