@@ -17,7 +17,8 @@ from intarsia.data import fast_libraries
 from intarsia.data.transforms import colour
 
 pytest.importorskip("numba")
-from intarsia.data.transforms import hsv_kernel, numba_compile
+from intarsia.data import numba_compile
+from intarsia.data.transforms import hsv_kernel
 
 plain = colour._toned
 
@@ -136,7 +137,8 @@ def test_the_variable_turns_it_off(monkeypatch):
 
 OTHER_ROUNDING = """
 import cv2, numpy as np
-from intarsia.data.transforms import colour, hsv_kernel, numba_compile
+from intarsia.data import numba_compile
+from intarsia.data.transforms import colour, hsv_kernel
 rng = np.random.default_rng(0)
 image = rng.integers(0, 256, (512, 512, 3), dtype=np.uint8)
 for fused in (False, True):

@@ -7,7 +7,8 @@ import pytest
 pytest.importorskip("numba")
 from numba import types
 
-from intarsia.data.transforms import hsv_kernel, numba_compile, resize_kernel, resize_window
+from intarsia.data import numba_compile
+from intarsia.data.transforms import hsv_kernel, resize_kernel, resize_window
 from intarsia.terminal import Notice
 
 

@@ -20,7 +20,7 @@ from llvmlite import binding
 from numba import types
 from numba.extending import intrinsic
 
-from intarsia.data.transforms.numba_compile import compiled, inlined
+from intarsia.data.numba_compile import compiled, inlined
 
 Pixels = npt.NDArray[np.uint8]
 Plain = Callable[[Pixels, float | None, int | None], Pixels]

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
 import cv2
@@ -21,6 +22,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from intarsia.contracts import Sample, Size
+from intarsia.data.fast_libraries import fast_library
 from intarsia.data.rows import rows_of
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "lanczos", "antialiased", "box", "hamming"]
@@ -332,10 +334,23 @@ def nearest_window(array: Array, size: Size, corner: tuple[int, int], window: Si
     columns = chosen(array.shape[1], size[1], corner[1], window[1])
     top = int(rows[0])
     source = rows_of(array, top, int(rows[-1]) + 1)
+    choose = _fast_chooser() if source.dtype == np.uint8 and source.ndim == 2 and source.size else None
+    if choose is not None:
+        return choose(source, rows - top, columns)
     if len(source) <= len(rows):  # choosing columns is what takes time: of fewer rows
         return source.take(columns, axis=1, mode="clip").take(rows - top, axis=0, mode="clip")
     first, last = int(columns[0]), int(columns[-1]) + 1
     return source[rows - top, first:last].take(columns - first, axis=1, mode="clip")
+
+
+@cache
+def _fast_chooser() -> Callable[[Array, npt.NDArray[np.intp], npt.NDArray[np.intp]], Array] | None:
+    """``source[rows][:, columns]`` of labels of 8 bits by numba, if that is there."""
+    if fast_library("numba") is None:
+        return None
+    from intarsia.data.label_kernels import make_chooser
+
+    return make_chooser()
 
 
 def _nearest(old: int, new: int, start: int, length: int) -> npt.NDArray[np.intp]:

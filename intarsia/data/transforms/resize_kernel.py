@@ -15,7 +15,7 @@ import numpy.typing as npt
 from numba import types
 
 from intarsia.contracts import Size
-from intarsia.data.transforms.numba_compile import compiled, inlined
+from intarsia.data.numba_compile import compiled, inlined
 
 Pixels = npt.NDArray[np.uint8]
 Window = Callable[[Pixels, int, Size, Size, tuple[int, int], Size], Pixels | None]
