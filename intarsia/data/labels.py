@@ -217,14 +217,15 @@ class LabelTable:
 class _Lookup:
     """Sorted keys with their targets; and for 8-bit input a direct table, in which `stranger` marks unlisted values.
 
-    kept: where no listed value changes, and they are 0 to n - 1 and perhaps another one: n and that one, or n - 1.
+    moved: where the same is added to all values of 0 to n - 1, modulo 256, and one more may be listed: n, what is
+    added, the other value (or n - 1) and its target.
     """
 
     keys: npt.NDArray[np.int64]
     targets: Labels
     direct: Labels
     stranger: int
-    kept: tuple[int, int] | None
+    moved: tuple[int, int, int, int] | None
 
     @classmethod
     def of(cls, table: Mapping[int, int], ignore_index: int) -> _Lookup:
@@ -238,15 +239,14 @@ class _Lookup:
         direct = np.full(256, stranger, dtype=np.min_scalar_type(max(stranger, *used)))
         small = (keys >= 0) & (keys < 256)
         direct[keys[small]] = targets[small]
-        count, last = len(keys) - 1, int(keys[-1]) if len(keys) else 0
-        is_kept = count > 0 == keys[0] and keys[count - 1] == count - 1 and last < 256 and np.array_equal(keys, targets)
-        return cls(keys, targets, direct, stranger, (count, last) if is_kept else None)
+        return cls(keys, targets, direct, stranger, _moved(keys, targets))
 
     def apply(self, codes: Labels) -> tuple[Labels, npt.NDArray[np.bool_] | None]:
         """The mapped codes as a new array, and where they are meaningless because unlisted (None: nowhere)."""
         if codes.dtype == np.uint8 and codes.size:
-            if self._keeps(codes):
-                return codes.copy(order="C"), None
+            quick = self._by_sum(codes)
+            if quick is not None:
+                return quick, None
             looked: npt.NDArray[Any] = (
                 cv2.LUT(codes, self.direct) if self.direct.dtype == np.uint8 else self.direct[codes]
             )
@@ -258,12 +258,18 @@ class _Lookup:
             unknown = np.asarray(self.keys[position] != codes)
         return mapped, unknown if unknown.any() else None
 
-    def _keeps(self, codes: Labels) -> bool:
-        """Whether the table leaves all codes of 8 bits as they are: seen in a tenth of the time of applying it."""
-        if self.kept is None or self.targets.dtype != np.uint8:
-            return False
-        count, other = self.kept
-        return bool(codes.max() < count or not ((codes >= count) & (codes != other)).any())
+    def _by_sum(self, codes: Labels) -> Labels | None:
+        """Codes of 8 bits by one sum, in a tenth to a half of the time of a table; None where that is not enough."""
+        if self.moved is None:
+            return None
+        count, added, other, target = self.moved
+        has_others = codes.max() >= count
+        if has_others and ((codes >= count) & (codes != other)).any():
+            return None
+        found = np.add(codes, np.uint8(added), order="C")
+        if has_others:
+            np.copyto(found, np.uint8(target), where=codes == other)
+        return found
 
     def apply_near(
         self,
@@ -290,6 +296,17 @@ class _Lookup:
         left = unknown.copy()
         left[unknown] = ~is_near[inverse]
         return left if left.any() else None
+
+
+def _moved(keys: npt.NDArray[np.int64], targets: Labels) -> tuple[int, int, int, int] | None:
+    """`_Lookup.moved` of sorted keys."""
+    count = len(keys) - 1
+    if count < 1 or keys[0] != 0 or keys[count - 1] != count - 1 or keys[count] > 255 or targets.dtype != np.uint8:
+        return None
+    added = targets[:count].astype(np.int64) - keys[:count]
+    if ((added - added[0]) % 256).any():
+        return None
+    return count, int(added[0]) % 256, int(keys[count]), int(targets[count])
 
 
 def nearest(value: int | Colour, listed: Iterable[int | Colour], tolerance: int) -> int | Colour | None:
