@@ -48,7 +48,7 @@ def test_windows_are_the_same_with_numba_and_without(monkeypatch, choose, size, 
     label = np.random.default_rng(1).integers(0, 256, (90, 130)).astype(dtype)
     whole = cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST)
     for way in (choose, None):
-        monkeypatch.setattr(resize, "_fast_chooser", lambda way=way: way)
+        monkeypatch.setattr(resize, "fast_chooser", lambda way=way: way)
         found = resize.nearest_window(label, size, (7, 11), (20, 30))
         np.testing.assert_array_equal(found, whole[7:27, 11:41])
         assert found.dtype == dtype
@@ -58,10 +58,10 @@ def test_it_is_used_where_it_is_there_and_wanted(monkeypatch):
     for choice, expected in (("fast", True), ("usual", False)):
         monkeypatch.setenv(fast_libraries.VARIABLE, choice)
         fast_libraries.fast_library.cache_clear()
-        resize._fast_chooser.cache_clear()
-        assert (resize._fast_chooser() is not None) is expected
+        resize.fast_chooser.cache_clear()
+        assert (resize.fast_chooser() is not None) is expected
     fast_libraries.fast_library.cache_clear()
-    resize._fast_chooser.cache_clear()
+    resize.fast_chooser.cache_clear()
 
 
 def test_a_machine_where_numba_cannot_compile_goes_on_without(monkeypatch):

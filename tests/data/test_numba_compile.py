@@ -38,7 +38,7 @@ def test_a_machine_where_numba_cannot_compile_goes_on_without(monkeypatch):
     for make in (lambda: hsv_kernel.make_kernel(None), lambda: resize_kernel.make_window(None)):
         with pytest.warns(Notice, match=r"samples are made without it \(no target\)"):
             assert make() is None
-    resize_window._fast_window.cache_clear()
+    resize_window.fast_window.cache_clear()
     with pytest.warns(Notice, match="no target"):
-        assert resize_window._fast_window() is None
-    resize_window._fast_window.cache_clear()
+        assert resize_window.fast_window() is None
+    resize_window.fast_window.cache_clear()

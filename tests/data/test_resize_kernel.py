@@ -96,7 +96,7 @@ def test_a_crop_of_a_resized_image_takes_it_where_much_lies_beside_it(monkeypatc
 
     usual = resize_kernel.make_window(plain)
     for way in (counted, None):
-        monkeypatch.setattr(resize_window, "_fast_window", lambda way=way: way)
+        monkeypatch.setattr(resize_window, "fast_window", lambda way=way: way)
         for size, corner in (((128, 160), (90, 100)), ((33, 41), (0, 0)), ((70, 90), (3, 50))):
             for window in ((30, 40), (1000, 1000)):
                 found = resize_window.resized_window(image, size, "bilinear", corner, window)
@@ -109,7 +109,7 @@ def test_a_crop_of_a_resized_image_takes_it_where_much_lies_beside_it(monkeypatc
 def test_the_variable_turns_it_off(monkeypatch):
     monkeypatch.setenv(fast_libraries.VARIABLE, "usual")
     fast_libraries.fast_library.cache_clear()
-    resize_window._fast_window.cache_clear()
-    assert resize_window._fast_window() is None
+    resize_window.fast_window.cache_clear()
+    assert resize_window.fast_window() is None
     fast_libraries.fast_library.cache_clear()
-    resize_window._fast_window.cache_clear()
+    resize_window.fast_window.cache_clear()

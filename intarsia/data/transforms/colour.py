@@ -64,6 +64,10 @@ class PhotoMetricDistortion:
             image = multiplied(image, drawn.contrast)
         return replace(sample, image=image)
 
+    def prepare(self) -> None:
+        """Load what is compiled, if it is to be used."""
+        _fast_toned()
+
     def draw(self, sample: Sample, rng: np.random.Generator) -> tuple[float, ...]:
         """What would be done, as numbers: brightness, whether contrast is first, contrast, whether saturation changes,
         saturation, whether hue does, hue. Raises ValueError as `__call__` does.

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from intarsia.contracts import IGNORE_INDEX, Sample, SampleMeta, Size
 from intarsia.data.labels import is_varied, value_counts
 from intarsia.data.rows import RowArray, rows_of
-from intarsia.data.transforms.resize import Resizing, map_interpolation, nearest_window
-from intarsia.data.transforms.resize_window import resized_window
+from intarsia.data.transforms.resize import Resizing, fast_chooser, map_interpolation, nearest_window
+from intarsia.data.transforms.resize_window import fast_window, resized_window
 
 Direction = Literal["horizontal", "vertical", "diagonal"]
 Corner = tuple[int, int]
@@ -146,6 +146,11 @@ class ResizeThenCrop:
 
     resize: Resizing
     crop: RandomCrop
+
+    def prepare(self) -> None:
+        """Load what is compiled, if it is to be used."""
+        fast_window()
+        fast_chooser()
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """The window of the resized sample."""

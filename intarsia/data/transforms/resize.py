@@ -334,7 +334,7 @@ def nearest_window(array: Array, size: Size, corner: tuple[int, int], window: Si
     columns = chosen(array.shape[1], size[1], corner[1], window[1])
     top = int(rows[0])
     source = rows_of(array, top, int(rows[-1]) + 1)
-    choose = _fast_chooser() if source.dtype == np.uint8 and source.ndim == 2 and source.size else None
+    choose = fast_chooser() if source.dtype == np.uint8 and source.ndim == 2 and source.size else None
     if choose is not None:
         return choose(source, rows - top, columns)
     if len(source) <= len(rows):  # choosing columns is what takes time: of fewer rows
@@ -344,7 +344,7 @@ def nearest_window(array: Array, size: Size, corner: tuple[int, int], window: Si
 
 
 @cache
-def _fast_chooser() -> Callable[[Array, npt.NDArray[np.intp], npt.NDArray[np.intp]], Array] | None:
+def fast_chooser() -> Callable[[Array, npt.NDArray[np.intp], npt.NDArray[np.intp]], Array] | None:
     """``source[rows][:, columns]`` of labels of 8 bits by numba, if that is there."""
     if fast_library("numba") is None:
         return None

@@ -52,7 +52,7 @@ def resized_window(
     made = round(last * factors[0]), round(right * factors[1])  # as OpenCV rounds: to the even of two
     shape = min(window[0], size[0] - corner[0]), min(window[1], size[1] - corner[1])
     if array.shape[2] == 3 and min(shape) > 0 and _is_wasteful(made, shape, (last - first, right - left)):
-        kernel = _fast_window()
+        kernel = fast_window()
         rows = array.rows(first, last) if isinstance(array, RowArray) else array[first:last]
         quick = None if kernel is None else kernel(rows, first, (height, width), size, corner, shape)
         if quick is not None:
@@ -76,7 +76,7 @@ def _is_wasteful(made: Size, shape: Size, reach: Size) -> bool:
 
 
 @cache
-def _fast_window() -> Window | None:
+def fast_window() -> Window | None:
     """The window by numba, if that is there and gives the same."""
     if fast_library("numba") is None:
         return None
