@@ -8,7 +8,7 @@ pytest.importorskip("numba")
 from numba import types
 
 from intarsia.data import numba_compile
-from intarsia.data.transforms import hsv_kernel, resize_kernel, resize_window
+from intarsia.data.transforms import colour_kernel, resize_kernel, resize_window
 from intarsia.terminal import Notice
 
 
@@ -35,7 +35,7 @@ def test_a_machine_where_numba_cannot_compile_goes_on_without(monkeypatch):
         raise RuntimeError("no target")
 
     monkeypatch.setattr(numba_compile, "_njit", unable)
-    for make in (lambda: hsv_kernel.make_kernel(None), lambda: resize_kernel.make_window(None)):
+    for make in (lambda: colour_kernel.make_kernel(None), lambda: resize_kernel.make_window(None)):
         with pytest.warns(Notice, match=r"samples are made without it \(no target\)"):
             assert make() is None
     resize_window.fast_window.cache_clear()

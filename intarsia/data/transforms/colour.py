@@ -53,20 +53,11 @@ class PhotoMetricDistortion:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """The sample with other colours. Raises ValueError unless it is an RGB image of 8 bits."""
         drawn = self._drawn(sample, rng)
-        image = sample.image
-        if drawn.brightness is not None:
-            image = shifted(image, drawn.brightness)
-        if drawn.contrast is not None and drawn.contrast_first:
-            image = multiplied(image, drawn.contrast)
-        if drawn.saturation is not None or drawn.hue is not None:
-            image = toned(image, drawn.saturation, drawn.hue)
-        if drawn.contrast is not None and not drawn.contrast_first:
-            image = multiplied(image, drawn.contrast)
-        return replace(sample, image=image)
+        return replace(sample, image=(_fast_distorted() or distorted)(sample.image, drawn))
 
     def prepare(self) -> None:
         """Load what is compiled, if it is to be used."""
-        _fast_toned()
+        _fast_distorted()
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> tuple[float, ...]:
         """What would be done, as numbers: brightness, whether contrast is first, contrast, whether saturation changes,
@@ -78,7 +69,7 @@ class PhotoMetricDistortion:
             drawn.saturation is not None, drawn.saturation or 0.0, drawn.hue is not None, drawn.hue or 0,
         )  # fmt: skip
 
-    def _drawn(self, sample: Sample, rng: np.random.Generator) -> _Distortion:
+    def _drawn(self, sample: Sample, rng: np.random.Generator) -> Distortion:
         image = sample.image
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             bands = image.shape[2] if image.ndim == 3 else 1
@@ -93,11 +84,11 @@ class PhotoMetricDistortion:
         hue = None
         if rng.integers(2):
             hue = int(rng.integers(-self.hue_delta, self.hue_delta)) if self.hue_delta else 0
-        return _Distortion(brightness, contrast_first, contrast, saturation, hue)
+        return Distortion(brightness, contrast_first, contrast, saturation, hue)
 
 
 @dataclass(frozen=True, slots=True)
-class _Distortion:
+class Distortion:
     """What was drawn for a sample; None leaves it as it is."""
 
     brightness: float | None
@@ -105,6 +96,31 @@ class _Distortion:
     contrast: float | None
     saturation: float | None
     hue: int | None
+
+
+def distorted(image: Image, drawn: Distortion) -> Image:
+    """The RGB image (H, W, 3) of 8 bits with all that was drawn for it, step by step."""
+    if drawn.brightness is not None:
+        image = shifted(image, drawn.brightness)
+    if drawn.contrast is not None and drawn.contrast_first:
+        image = multiplied(image, drawn.contrast)
+    if drawn.saturation is not None:
+        image = saturated(image, drawn.saturation)
+    if drawn.hue is not None:
+        image = hue_turned(image, drawn.hue)
+    if drawn.contrast is not None and not drawn.contrast_first:
+        image = multiplied(image, drawn.contrast)
+    return image
+
+
+@cache
+def _fast_distorted() -> Callable[[Image, Distortion], Image] | None:
+    """`distorted` in one pass, if numba is there and gives the same."""
+    if fast_library("numba") is None:
+        return None
+    from intarsia.data.transforms.colour_kernel import make_kernel
+
+    return make_kernel(distorted)
 
 
 def scale_table(factor: float, offset: float) -> Table:
@@ -142,40 +158,15 @@ def _flat(image: Image) -> Image:
     return np.ascontiguousarray(image).reshape(len(image), -1)
 
 
-def toned(image: Image, saturation: float | None, hue: int | None) -> Image:
-    """`saturated`, then `hue_turned`, of which either may be left out: in a third of the time with the extra `fast`."""
-    kernel = _fast_toned()
-    return (kernel or _toned)(image, saturation, hue)
-
-
 def saturated(image: Image, factor: float) -> Image:
     """The RGB image (H, W, 3) with its saturation multiplied, through OpenCV's 8-bit HSV."""
-    return toned(image, factor, None)
+    return _through_hsv(image, 1, lambda saturation: multiplied(saturation, factor))
 
 
 def hue_turned(image: Image, steps: int) -> Image:
     """The RGB image (H, W, 3) with its hue turned by `steps` of two degrees, through OpenCV's 8-bit HSV."""
-    return toned(image, None, steps)
-
-
-def _toned(image: Image, saturation: float | None, hue: int | None) -> Image:
-    if saturation is not None:
-        factor = saturation
-        image = _through_hsv(image, 1, lambda band: multiplied(band, factor))
-    if hue is not None:
-        table = ((np.arange(256) + hue) % 180).astype(np.uint8)
-        image = _through_hsv(image, 0, lambda band: np.asarray(cv2.LUT(band, table)))
-    return image
-
-
-@cache
-def _fast_toned() -> Callable[[Image, float | None, int | None], Image] | None:
-    """`_toned` in one pass, if numba is there and gives the same."""
-    if fast_library("numba") is None:
-        return None
-    from intarsia.data.transforms.hsv_kernel import make_kernel
-
-    return make_kernel(_toned)
+    table = ((np.arange(256) + steps) % 180).astype(np.uint8)
+    return _through_hsv(image, 0, lambda hue: np.asarray(cv2.LUT(hue, table)))
 
 
 def _through_hsv(image: Image, band: int, change: Callable[[Image], Image]) -> Image:

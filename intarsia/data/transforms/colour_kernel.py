@@ -1,10 +1,10 @@
-"""Saturation and hue of 8-bit RGB images by way of HSV in one pass, compiled by numba (extra `fast`), to OpenCV's bits.
+"""Photometric distortion of 8-bit RGB images in one pass, compiled by numba (extra `fast`), to OpenCV's bits.
 
-OpenCV goes over an image four times for either of them: to HSV, a band out, the band in, and back. Here a pixel stays
-in the processor's registers, for both. The numbers are OpenCV's: whole ones on the way to HSV, with multiples of 1/4096
-in place of divisions, and float32 on the way back, rounded towards zero. Whether a product is rounded before it is
-taken from one depends on how OpenCV was compiled, so that `make_kernel` compares colours with it first. The last
-columns of an image are fewer than OpenCV takes at a time, and rounded to the nearest; they are left to it.
+OpenCV goes over an image four times for saturation or hue: to HSV, a band out, the band in, and back. Here a pixel
+stays in the processor's registers for all that is done to it. The numbers are OpenCV's: whole ones on the way to HSV,
+with multiples of 1/4096 in place of divisions, and float32 on the way back, rounded towards zero. Whether a product is
+rounded before it is taken from one depends on how OpenCV was compiled, so that `make_kernel` compares colours with it
+first. The last columns of an image are fewer than OpenCV takes at a time, and rounded to the nearest: they are its own.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from numba import types
 from numba.extending import intrinsic
 
 from intarsia.data.numba_compile import compiled, inlined
+from intarsia.data.transforms.colour import Distortion
 
 Pixels = npt.NDArray[np.uint8]
-Plain = Callable[[Pixels, float | None, int | None], Pixels]
-"""From an image (H, W, 3), the factor of its saturation and the steps of two degrees by which its hue turns, the image
-that has them."""
+Plain = Callable[[Pixels, Distortion], Pixels]
+"""From an image (H, W, 3) and what is drawn for it the image that is distorted so."""
 
 _AT_A_TIME = 64
 """OpenCV takes 16 or 32 pixels of a row at a time; 64 would be the next."""
@@ -33,7 +33,7 @@ _AT_A_TIME = 64
 _int, _float = np.int32, np.float32
 _SATURATION, _HUE = _float(255 << 12), _float(30 << 12)  # the whole of each, in 1/4096; a sector has 30 hues
 _PER_HUE, _PER_LEVEL = _float(6 / 180), _float(1 / 255)
-_ONE, _FULL = _float(1), _float(255)
+_NOTHING, _ONE, _FULL = _float(0), _float(1), _float(255)
 
 
 def _product_and_sum(_context: Any, a: Any, b: Any, c: Any) -> Any:
@@ -78,47 +78,73 @@ def _to_rgb(hue: Any, saturation: Any, value: Any, fused: Any) -> Any:
     return r, g, b
 
 
-def _saturate(r: Any, g: Any, b: Any, factor: Any, fused: Any) -> Any:
-    hue, saturation, value = _hsv(r, g, b)
-    return _rgb(hue, _int(min(_FULL, _float(saturation) * factor)), value, fused)
+def _brighten(level: Any, offset: Any, factor: Any) -> Any:
+    """Something added and then multiplied, rounded down each time."""
+    shifted = _int(min(_FULL, max(_NOTHING, _float(level) + offset)))
+    return _int(min(_FULL, _float(shifted) * factor))
 
 
-def _turn(r: Any, g: Any, b: Any, steps: Any, fused: Any) -> Any:
-    hue, saturation, value = _hsv(r, g, b)
+def _start(row: Any, x: Any, numbers: Any) -> Any:
+    offset, factor = numbers[0], numbers[1]
+    return (
+        _brightened(row[3 * x], offset, factor), _brightened(row[3 * x + 1], offset, factor),
+        _brightened(row[3 * x + 2], offset, factor),
+    )  # fmt: skip
+
+
+def _end(to: Any, x: Any, colour: Any, numbers: Any) -> None:
+    to[3 * x] = _int(min(_FULL, _float(colour[0]) * numbers[3]))
+    to[3 * x + 1] = _int(min(_FULL, _float(colour[1]) * numbers[3]))
+    to[3 * x + 2] = _int(min(_FULL, _float(colour[2]) * numbers[3]))
+
+
+def _saturate(colour: Any, numbers: Any, fused: Any) -> Any:
+    hue, saturation, value = _hsv(colour[0], colour[1], colour[2])
+    return _rgb(hue, _int(min(_FULL, _float(saturation) * numbers[2])), value, fused)
+
+
+def _turn(colour: Any, steps: Any, fused: Any) -> Any:
+    hue, saturation, value = _hsv(colour[0], colour[1], colour[2])
     hue += steps
     return _rgb(hue - _int(180) if hue >= 180 else hue, saturation, value, fused)
 
 
-def _change(rows: Any, out: Any, pixels: Any, saturates: Any, factor: Any, turns: Any, steps: Any, fused: Any) -> None:
-    """Of rows and out (H, W * 3) the first `pixels` columns, steps from 0 to 179. A loop a case is vectorized."""
+def _distort(
+    rows: Any, out: Any, pixels: Any, numbers: Any, saturates: Any, turns: Any, steps: Any, fused: Any
+) -> None:
+    """Of rows and out (H, W * 3) the first `pixels` columns.
+
+    numbers: what is added first, and the factors of all bands before, of the saturation, and of all bands after. steps:
+    0 to 179. There is a loop for each case, so that it is vectorized.
+    """
     for y in range(rows.shape[0]):
         row, to = rows[y], out[y]
         if saturates and turns:
             for x in range(pixels):
-                r, g, b = _saturated(_int(row[3 * x]), _int(row[3 * x + 1]), _int(row[3 * x + 2]), factor, fused)
-                to[3 * x], to[3 * x + 1], to[3 * x + 2] = _turned(r, g, b, steps, fused)
+                colour = _saturated(_started(row, x, numbers), numbers, fused)
+                _ended(to, x, _turned(colour, steps, fused), numbers)
         elif saturates:
             for x in range(pixels):
-                r, g, b = _int(row[3 * x]), _int(row[3 * x + 1]), _int(row[3 * x + 2])
-                to[3 * x], to[3 * x + 1], to[3 * x + 2] = _saturated(r, g, b, factor, fused)
+                _ended(to, x, _saturated(_started(row, x, numbers), numbers, fused), numbers)
         else:
             for x in range(pixels):
-                r, g, b = _int(row[3 * x]), _int(row[3 * x + 1]), _int(row[3 * x + 2])
-                to[3 * x], to[3 * x + 1], to[3 * x + 2] = _turned(r, g, b, steps, fused)
+                _ended(to, x, _turned(_started(row, x, numbers), steps, fused), numbers)
 
 
+_types: Any = types
 _fma: Any = intrinsic(_product_and_sum)
 _hsv, _rgb = inlined(_to_hsv), inlined(_to_rgb)
+_brightened, _started, _ended = inlined(_brighten), inlined(_start), inlined(_end)
 _saturated, _turned = inlined(_saturate), inlined(_turn)
-_SIGNATURE = types.void(
-    types.Array(types.uint8, 2, "C", readonly=True), types.uint8[:, ::1], types.int64,
-    types.boolean, types.float32, types.boolean, types.int32, types.boolean,
+_SIGNATURE = _types.void(
+    _types.Array(_types.uint8, 2, "C", readonly=True), _types.uint8[:, ::1], _types.int64,
+    _types.UniTuple(_types.float32, 4), _types.boolean, _types.boolean, _types.int32, _types.boolean,
 )  # fmt: skip
 
 
 def make_kernel(plain: Plain) -> Plain | None:
     """What gives the same as `plain` in less time; None where it would not, or takes longer on this processor."""
-    function = compiled(_SIGNATURE, _change)
+    function = compiled(_SIGNATURE, _distort)
     if function is None:
         return None
     for fused in (True, False) if _can_fuse() else (False,):
@@ -134,19 +160,20 @@ def _can_fuse() -> bool:
 
 
 def _kernel(function: Any, plain: Plain, fused: bool) -> Plain:
-    def kernel(image: Pixels, factor: float | None, steps: int | None) -> Pixels:
+    def kernel(image: Pixels, drawn: Distortion) -> Pixels:
         height, width = image.shape[:2]
         pixels = width - width % _AT_A_TIME
-        if not pixels:
-            return plain(image, factor, steps)
+        saturates, turns = drawn.saturation is not None, drawn.hue is not None
+        if not pixels or not (saturates or turns):
+            return plain(image, drawn)
         out = np.empty(image.shape, np.uint8)
         rows = np.ascontiguousarray(image).reshape(height, -1)
-        function(
-            rows, out.reshape(height, -1), pixels, factor is not None, factor or 0.0, steps is not None,
-            (steps or 0) % 180, fused,
-        )  # fmt: skip
+        contrast = 1.0 if drawn.contrast is None else drawn.contrast
+        before, after = (contrast, 1.0) if drawn.contrast_first else (1.0, contrast)
+        numbers = (drawn.brightness or 0.0, before, drawn.saturation or 0.0, after)
+        function(rows, out.reshape(height, -1), pixels, numbers, saturates, turns, (drawn.hue or 0) % 180, fused)
         if pixels < width:
-            out[:, pixels:] = plain(np.ascontiguousarray(image[:, pixels:]), factor, steps)
+            out[:, pixels:] = plain(np.ascontiguousarray(image[:, pixels:]), drawn)
         return out
 
     return kernel
@@ -154,16 +181,17 @@ def _kernel(function: Any, plain: Plain, fused: bool) -> Plain:
 
 def _is_equal_and_faster(kernel: Plain, plain: Plain) -> bool:
     """By a quarter of a million colours: of those that round differently there are one in 20,000."""
-    numbers = np.arange(1 << 18, dtype=np.uint32) * np.uint32(0x9E3779B1) >> np.uint32(
-        8
-    )  # spread evenly over all colours
-    colours = np.ascontiguousarray(numbers.view(np.uint8).reshape(512, 512, 4)[:, :, :3])
+    spread = np.arange(1 << 18, dtype=np.uint32) * np.uint32(0x9E3779B1) >> np.uint32(8)  # evenly over all colours
+    colours = np.ascontiguousarray(spread.view(np.uint8).reshape(512, 512, 4)[:, :, :3])
     taken = {kernel: 0.0, plain: 0.0}
-    for factor, steps in ((1.37, None), (None, 173), (0.71, 11), (1.37, None)):
+    for drawn in (
+        Distortion(None, False, None, 1.37, None), Distortion(None, False, None, None, -7),
+        Distortion(13.7, True, 0.83, 0.71, 11), Distortion(-4.2, False, 1.21, 1.37, None),
+    ):  # fmt: skip
         found = {}
         for way in taken:
             started = time.process_time()
-            found[way] = way(colours, factor, steps)
+            found[way] = way(colours, drawn)
             taken[way] += time.process_time() - started
         if not np.array_equal(found[kernel], found[plain]):
             return False
