@@ -195,18 +195,15 @@ def _pipeline(sizes: Sizes, photos: Path | None) -> Iterator[Work]:
 def _ways(
     sizes: Sizes, of: str, given: Mapping[str, Any], files: tuple[str, tuple[int, int]] | None = None, folder: str = ""
 ) -> Iterator[Work]:
-    """The same samples from files, packed, and from a cache."""
+    """The same samples from files, packed, and from a cache; with the extra `fast` and without."""
     job = {"work": "pipeline", **given, "samples": sizes.samples}
-    for way, variables, said in (
-        ("files", {"INTARSIA_DECODERS": "usual"}, "from files"),
-        ("files", {"INTARSIA_DECODERS": "fast"}, "ours with the extra `fast`"),
-        ("packed", {}, "ours packed, not compressed"),
-        ("cached", {}, "ours from a full cache"),
-    ):
-        yield Work(
-            "pipeline", f"training pipeline, {of} -> {_by(job['size'])}, a sample, {said}", (OURS, "mmseg"),
-            {**job, "way": way}, files, folder, per=sizes.samples, variables=variables,
-        )  # fmt: skip
+    ways = {"files": "from files", "packed": "ours packed, not compressed", "cached": "ours from a full cache"}
+    for way, said in ways.items():
+        for chosen, more in (("usual", ""), ("fast", ", with the extra `fast`")):
+            yield Work(
+                "pipeline", f"training pipeline, {of} -> {_by(job['size'])}, a sample, {said}{more}", (OURS, "mmseg"),
+                {**job, "way": way}, files, folder, per=sizes.samples, variables={"INTARSIA_DECODERS": chosen},
+            )  # fmt: skip
 
 
 def _curves(sizes: Sizes) -> Iterator[Work]:
