@@ -79,6 +79,7 @@ HEAVY = {
     "pyogrio",
     "av",
     "wandb",
+    "numba",
 }
 
 
@@ -224,7 +225,7 @@ def test_everything_imports_only_the_declared() -> None:
         "torch", "lightning_fabric", "numpy", "cv2", "PIL", "safetensors", "yaml", "rich", "typer", "click",
         "matplotlib", "timm", "transformers", "onnx", "onnxruntime", "openvino", "rasterio", "av", "shapely",
         "tensorboard", "wandb", "scipy", "psutil", "albumentations", "requests", "urllib3", "filelock",
-        "huggingface_hub", "pydicom", "pillow_heif", "pyspng", "isal", "simplejpeg", "tensorrt", "executorch",
+        "huggingface_hub", "pydicom", "pillow_heif", "pyspng", "isal", "simplejpeg", "numba", "tensorrt", "executorch",
         "coremltools", "litert_torch", "ai_edge_litert",
         "triton",  # comes with torch where it can run, and is asked for by `layers.triton.available`
     }  # fmt: skip

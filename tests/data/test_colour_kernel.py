@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from intarsia.data import fast_libraries
 from intarsia.data.transforms import colour
+from intarsia.data.transforms.distortion import Distortion
 
 pytest.importorskip("numba")
 from intarsia.data import numba_compile
@@ -49,7 +50,7 @@ def test_every_colour_is_opencvs(kernel, part):
 
 
 def drawn(saturation=None, hue=None, brightness=None, contrast=None, first=False):
-    return colour.Distortion(brightness, first, contrast, saturation, hue)
+    return Distortion(brightness, first, contrast, saturation, hue)
 
 
 def noise(seed, height, width):
@@ -145,9 +146,10 @@ OTHER_ROUNDING = """
 import cv2, numpy as np
 from intarsia.data import numba_compile
 from intarsia.data.transforms import colour, colour_kernel
+from intarsia.data.transforms.distortion import Distortion
 rng = np.random.default_rng(0)
 image = rng.integers(0, 256, (512, 512, 3), dtype=np.uint8)
-what = colour.Distortion(None, False, None, 1.37, 11)
+what = Distortion(None, False, None, 1.37, 11)
 for fused in (False, True):
     function = numba_compile.compiled(colour_kernel._SIGNATURE, colour_kernel._distort)
     kernel = colour_kernel._kernel(function, colour.distorted, fused)
@@ -157,7 +159,7 @@ print(colour_kernel._is_equal_and_faster(kernel, colour.distorted))
 
 
 @pytest.mark.skipif(
-    platform.machine().lower() not in ("x86_64", "amd64") or not cv2.checkHardwareSupport(12),
+    platform.machine().lower() not in ("x86_64", "amd64") or not cv2.checkHardwareSupport(colour_kernel._FMA3),
     reason="the variable that turns instructions of OpenCV off is tried where it knows them",
 )
 def test_opencv_without_fused_instructions_rounds_otherwise_and_that_is_seen():

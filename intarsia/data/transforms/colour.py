@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from intarsia.contracts import Sample
 from intarsia.data.fast_libraries import fast_library
+from intarsia.data.transforms.distortion import Distortion
 
 Table = npt.NDArray[np.uint8]
 Image = npt.NDArray[Any]
@@ -85,17 +86,6 @@ class PhotoMetricDistortion:
         if rng.integers(2):
             hue = int(rng.integers(-self.hue_delta, self.hue_delta)) if self.hue_delta else 0
         return Distortion(brightness, contrast_first, contrast, saturation, hue)
-
-
-@dataclass(frozen=True, slots=True)
-class Distortion:
-    """What was drawn for a sample; None leaves it as it is."""
-
-    brightness: float | None
-    contrast_first: bool
-    contrast: float | None
-    saturation: float | None
-    hue: int | None
 
 
 def distorted(image: Image, drawn: Distortion) -> Image:

@@ -14,14 +14,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-from llvmlite import binding
 from numba import types
 from numba.extending import intrinsic
 
 from intarsia.data.numba_compile import compiled, inlined
-from intarsia.data.transforms.colour import Distortion
+from intarsia.data.transforms.distortion import Distortion
 
 Pixels = npt.NDArray[np.uint8]
 Plain = Callable[[Pixels, Distortion], Pixels]
@@ -29,6 +29,8 @@ Plain = Callable[[Pixels, Distortion], Pixels]
 
 _AT_A_TIME = 64
 """OpenCV takes 16 or 32 pixels of a row at a time; 64 would be the next."""
+
+_FMA3 = 12  # OpenCV's number for these instructions of x86
 
 _int, _float = np.int32, np.float32
 _SATURATION, _HUE = _float(255 << 12), _float(30 << 12)  # the whole of each, in 1/4096; a sector has 30 hues
@@ -155,7 +157,7 @@ def make_kernel(plain: Plain) -> Plain | None:
 
 def _can_fuse() -> bool:
     """Whether the processor has an instruction for it; without, LLVM would call a function that may be missing."""
-    return platform.machine().lower() in ("arm64", "aarch64") or bool(binding.get_host_cpu_features().get("fma"))
+    return platform.machine().lower() in ("arm64", "aarch64") or bool(cv2.checkHardwareSupport(_FMA3))
 
 
 def _kernel(function: Any, plain: Plain, fused: bool) -> Plain:
