@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from intarsia.data.containers import PACK_SUFFIX, file_on_disk, inside
+from intarsia.data.containers import PACK_SUFFIX, inside
 from intarsia.data.description.contained import PackedSplit
 from intarsia.data.description.model import IGNORE, DataDescription
 from intarsia.data.description.write import render
@@ -301,12 +301,14 @@ def _digest(source: PackSource, jobs: Sequence[Job], codec: str, shard_bytes: in
     digest = hashlib.blake2b(f"{text}\0{codec}\0{shard_bytes}".encode("utf-8", "surrogateescape"), digest_size=16)
     known: dict[str, tuple[int, int]] = {}
     for split, index in jobs:
-        for path in filter(None, source.datasets[split].paths(index)):
-            file = file_on_disk(path)
+        dataset = source.datasets[split]
+        said = [f"{split}/{path}" for path in filter(None, dataset.paths(index))]
+        for file in dataset.files(index):
             if file not in known:
                 found = os.stat(file) if os.path.exists(file) else None
                 known[file] = (0, 0) if found is None else (found.st_size, found.st_mtime_ns)
-            digest.update(f"{split}/{path}\0{known[file]}".encode("utf-8", "surrogateescape"))
+            said.append(f"{file}\0{known[file]}")
+        digest.update("\0".join(said).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
