@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from intarsia.data.packed.layout import name_arrays
 from intarsia.data.packed.reader import PackFile, is_packed_file
 from intarsia.data.packed.writer import EncodedSample, PackWriter, joined
 from intarsia.data.packed_source import PackSource
+from intarsia.io.processes import process_pool
 from intarsia.io.whole_files import sweep, whole_file
 
 Pixels = dict[str, Counter[int]]
@@ -339,9 +339,7 @@ class _Samples(Iterator[tuple[EncodedSample, dict[int, int]]]):
         self._waiting: deque[Future[tuple[EncodedSample, dict[int, int]]]] = deque()
         self._pool: ProcessPoolExecutor | None = None
         if processes > 1 and len(jobs) > 1:
-            context = multiprocessing.get_context("spawn")
-            count = min(processes, len(jobs))
-            self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(source, codec))
+            self._pool = process_pool(min(processes, len(jobs)), _begin, (source, codec))
 
     def __enter__(self) -> _Samples:
         return self
