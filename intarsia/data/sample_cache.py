@@ -17,7 +17,7 @@ import mmap
 import os
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -193,10 +193,22 @@ class SampleCache:
 
 def use_cache(dataset: Any, cache: SampleCache) -> int:
     """Have the data sets of files that one is made of read through a cache. Gives how many do."""
+    return sum(bool(part.use_cache(cache)) for part in _readers(dataset))
+
+
+def can_use_cache(dataset: Any) -> bool:
+    """Whether `use_cache` would have something of a data set read through a cache."""
+    return any(part.can_use_cache() for part in _readers(dataset))
+
+
+def _readers(dataset: Any) -> Iterator[Any]:
+    """The data sets of files that one is made of."""
     if hasattr(dataset, "use_cache"):
-        return int(dataset.use_cache(cache))
-    parts = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
-    return sum(use_cache(part, cache) for part in parts if part is not None and part is not dataset)
+        yield dataset
+        return
+    for part in getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]:
+        if part is not None and part is not dataset:
+            yield from _readers(part)
 
 
 def _identity(files: Sequence[str]) -> str:

@@ -242,11 +242,15 @@ class FolderDataset:
         labels = files_of_label(self._label_root, self._pairs[index][1])
         return [*images, *map(sidecar_path, images), *map(file_on_disk, labels)]
 
-    def use_cache(self, cache: SampleCache) -> bool:
-        """Read image and label of a sample through a cache from now on. Gives whether there is something to keep: not
-        of packed data, which are decoded already, and not of samples whose files a transform reads.
+    def can_use_cache(self) -> bool:
+        """Whether there is something to keep: not of packed data, which are decoded already, and not of samples whose
+        files a transform reads.
         """
-        if self.files_only or all_packed(self._image_root, (image for image, _ in self._pairs)):
+        return not self.files_only and not all_packed(self._image_root, (image for image, _ in self._pairs))
+
+    def use_cache(self, cache: SampleCache) -> bool:
+        """Read image and label of a sample through a cache from now on, if it can. Gives whether it does."""
+        if not self.can_use_cache():
             return False
         reader, stack = self._reader, None if self._reader is None else self._reader.stack
         said = (
