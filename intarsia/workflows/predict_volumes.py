@@ -48,8 +48,8 @@ def predict_volumes(
 ) -> bool:
     """Predict volumes and say how it went; whether all could be used.
 
-    targets: each volume, perhaps none of a part, and the file of its labels, which takes the header of the volume and so lies where that lies.
-    A volume of which a slice cannot be predicted is named and not written.
+    targets: each volume, and the file of its labels, which takes the header of the volume and so lies where that lies;
+    none of a part without volumes. A volume of which a slice cannot be predicted is named and not written.
 
     Raises ValueError before anything is done if a volume would be overwritten.
     """
@@ -62,9 +62,7 @@ def predict_volumes(
         warn("the weights do not say along which axis slices were taken in training: z, the third, is taken")
     failures: list[Failure] = list(found.failures)
     todo = [
-        (file, target)
-        for file, target in targets
-        if not (skip_existing and target.is_file() and target.stat().st_size)
+        (file, target) for file, target in targets if not (skip_existing and target.is_file() and target.stat().st_size)
     ]
     begun, written = time.monotonic(), 0
     for file, target in todo:
