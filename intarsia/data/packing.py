@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from intarsia.data.containers import PACK_SUFFIX, file_on_disk, inside
+from intarsia.data.containers import PACK_SUFFIX, inside
 from intarsia.data.description.contained import PackedSplit
 from intarsia.data.description.model import IGNORE, DataDescription
 from intarsia.data.description.write import render
@@ -20,6 +19,7 @@ from intarsia.data.packed.layout import name_arrays
 from intarsia.data.packed.reader import PackFile, is_packed_file
 from intarsia.data.packed.writer import EncodedSample, PackWriter, joined
 from intarsia.data.packed_source import PackSource
+from intarsia.io.processes import process_pool
 from intarsia.io.whole_files import sweep, whole_file
 
 Pixels = dict[str, Counter[int]]
@@ -301,12 +301,14 @@ def _digest(source: PackSource, jobs: Sequence[Job], codec: str, shard_bytes: in
     digest = hashlib.blake2b(f"{text}\0{codec}\0{shard_bytes}".encode("utf-8", "surrogateescape"), digest_size=16)
     known: dict[str, tuple[int, int]] = {}
     for split, index in jobs:
-        for path in filter(None, source.datasets[split].paths(index)):
-            file = file_on_disk(path)
+        dataset = source.datasets[split]
+        said = [f"{split}/{path}" for path in filter(None, dataset.paths(index))]
+        for file in dataset.files(index):
             if file not in known:
                 found = os.stat(file) if os.path.exists(file) else None
                 known[file] = (0, 0) if found is None else (found.st_size, found.st_mtime_ns)
-            digest.update(f"{split}/{path}\0{known[file]}".encode("utf-8", "surrogateescape"))
+            said.append(f"{file}\0{known[file]}")
+        digest.update("\0".join(said).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -337,9 +339,7 @@ class _Samples(Iterator[tuple[EncodedSample, dict[int, int]]]):
         self._waiting: deque[Future[tuple[EncodedSample, dict[int, int]]]] = deque()
         self._pool: ProcessPoolExecutor | None = None
         if processes > 1 and len(jobs) > 1:
-            context = multiprocessing.get_context("spawn")
-            count = min(processes, len(jobs))
-            self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(source, codec))
+            self._pool = process_pool(min(processes, len(jobs)), _begin, (source, codec))
 
     def __enter__(self) -> _Samples:
         return self

@@ -1,9 +1,10 @@
 """Decoded samples in a folder, shared by all workers, processes and trainings that look into it.
 
 An entry holds the image and the label of one sample as they came from their files, bit by bit, before any transform. It
-is found by the paths of these files and by how they are read, and counts only as long as they have the size and the
-time that they had: a file that was changed is read anew and its entry replaced. Entries are whole or not there. One
-that is damaged, which a process finds out by a checksum when it first meets it, is as none.
+is found by the path of the image and by how its files are read, and counts only as long as these have the size and the
+time that they had, and none has come or gone: a file that was changed is read anew and its entry replaced. Entries are
+whole or not there. One that is damaged, which a process finds out by a checksum when it first meets it, is as none.
+The folder may hold other files: they are not looked at, and do not count.
 
 Samples are kept as they are first read. When the limit is reached the rest is read from files, whoever asks.
 """
@@ -14,8 +15,9 @@ import json
 import math
 import mmap
 import os
+import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -26,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from intarsia.io.folders import walk_files
+from intarsia.io.folders import folders_of, walk_files
 from intarsia.io.whole_files import DiskFullError, put_in_place, sweep, write_aside
 from intarsia.version import __version__
 
@@ -36,6 +38,7 @@ _MAGIC = b"INTARSIA"
 _ALIGNED = 64
 _KINDS = "biuf"
 _LONGEST_HEADER = 2**20
+_SHELF, _ENTRY = re.compile("[0-9a-f]{2}"), re.compile("[0-9a-f]{32}")
 _LEDGER, _LOCK = "ledger.json", ".lock"
 
 
@@ -60,21 +63,25 @@ class SampleCache:
     def opened(cls, folder: Path, limit: int) -> SampleCache:
         """The cache in a folder, which is made; what it holds already is counted. Raises OSError."""
         folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder)
+        sweep(folder, recursive=False)
         cache = cls(folder, limit)
         with cache._locked():
-            sizes = [_size(folder / name) for name in walk_files(folder) if "/" in name]
+            sizes = []
+            for shelf in (folder / name for name in folders_of(folder) if _SHELF.fullmatch(name)):
+                sweep(shelf)
+                sizes += [_size(shelf / name) for name in walk_files(shelf) if _ENTRY.fullmatch(name)]
             cache._write_ledger(Ledger(sum(sizes), len(sizes)))
         return cache
 
     def load(self, files: Sequence[str], policy: str, read: Callable[[], Arrays]) -> Arrays:
         """Arrays of some files: from the cache, or else from `read`, which are then kept.
 
-        files: may be missing, which is then a part of what is known of them. policy: all that the arrays depend on
+        files: an entry is found by the path of the first one and the policy, and counts as long as all have the names,
+        sizes and times that they had; a file that is missing is a part of that. policy: all that the arrays depend on
         besides. Arrays from the cache may be written to, as any.
         """
-        identity = [_identity(file) for file in files]
-        path = self._path(files, policy)
+        identity = _identity(files)
+        path = self._path(files[0], policy)
         found = self._kept(path, identity)
         if found is not None:
             return found
@@ -91,12 +98,12 @@ class SampleCache:
 
     # --- Entries ----------------------------------------------------------------------------------------------------
 
-    def _path(self, files: Sequence[str], policy: str) -> Path:
-        said = json.dumps([__version__, cv2.__version__, policy, [os.path.abspath(file) for file in files]])
+    def _path(self, file: str, policy: str) -> Path:
+        said = json.dumps([__version__, cv2.__version__, policy, os.path.abspath(file)])
         name = sha256(said.encode("utf-8", "surrogateescape")).hexdigest()[:32]
         return self.folder / name[:2] / name
 
-    def _kept(self, path: Path, identity: Any) -> Arrays | None:
+    def _kept(self, path: Path, identity: str) -> Arrays | None:
         try:
             with open(path, "rb") as file:
                 content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
@@ -107,7 +114,7 @@ class SampleCache:
         except (ValueError, TypeError, KeyError, AttributeError):
             return None
 
-    def _parsed(self, content: mmap.mmap, name: str, identity: Any) -> Arrays | None:
+    def _parsed(self, content: mmap.mmap, name: str, identity: str) -> Arrays | None:
         """The arrays of an entry; None for one of other files, or a damaged one; so does any of the usual errors."""
         length = int.from_bytes(content[8:16], "little")
         if content[:8] != _MAGIC or length > _LONGEST_HEADER:
@@ -133,7 +140,7 @@ class SampleCache:
             start = _aligned(start + dtype.itemsize * math.prod(shape))
         return found
 
-    def _keep(self, path: Path, identity: Any, arrays: Arrays) -> None:
+    def _keep(self, path: Path, identity: str, arrays: Arrays) -> None:
         """Add an entry, if there is room. What a disk says against it is no error of a training."""
         if any(array is not None and array.dtype.kind not in _KINDS for array in arrays.values()):
             return
@@ -186,21 +193,39 @@ class SampleCache:
 
 def use_cache(dataset: Any, cache: SampleCache) -> int:
     """Have the data sets of files that one is made of read through a cache. Gives how many do."""
+    return sum(bool(part.use_cache(cache)) for part in _readers(dataset))
+
+
+def can_use_cache(dataset: Any) -> bool:
+    """Whether `use_cache` would have something of a data set read through a cache."""
+    return any(part.can_use_cache() for part in _readers(dataset))
+
+
+def _readers(dataset: Any) -> Iterator[Any]:
+    """The data sets of files that one is made of."""
     if hasattr(dataset, "use_cache"):
-        return int(dataset.use_cache(cache))
-    parts = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
-    return sum(use_cache(part, cache) for part in parts if part is not None and part is not dataset)
+        yield dataset
+        return
+    for part in getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]:
+        if part is not None and part is not dataset:
+            yield from _readers(part)
 
 
-def _identity(file: str) -> list[int] | None:
+def _identity(files: Sequence[str]) -> str:
+    """A digest, since a sample may have thousands of files: a mask for each of its objects."""
+    said = json.dumps([(os.path.abspath(file), _state(file)) for file in files])
+    return sha256(said.encode("utf-8")).hexdigest()
+
+
+def _state(file: str) -> tuple[int, int] | None:
     try:
         stat = os.stat(file)
     except OSError:
         return None
-    return [stat.st_size, stat.st_mtime_ns]
+    return stat.st_size, stat.st_mtime_ns
 
 
-def _parts(identity: Any, arrays: Arrays) -> list[bytes | memoryview]:
+def _parts(identity: str, arrays: Arrays) -> list[bytes | memoryview]:
     """The bytes of an entry, one after the other."""
     said = {
         key: None if array is None else {"dtype": array.dtype.str, "shape": list(array.shape)}

@@ -57,10 +57,15 @@ class Sidecar:
         )
 
 
+def sidecar_path(path: str | Path) -> str:
+    """Where the sidecar of a file is, if it has one."""
+    return f"{path}.aux.xml"
+
+
 def read_sidecar(path: str | Path) -> Sidecar | None:
     """The sidecar of a file; None if there is none, or one that says nothing about bands."""
     try:
-        with open(f"{path}.aux.xml", "rb") as file:
+        with open(sidecar_path(path), "rb") as file:
             text = file.read(_LONGEST).decode("utf-8", "replace")
     except OSError:
         return None

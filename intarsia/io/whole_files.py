@@ -149,10 +149,11 @@ def folder_aside(folder: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def sweep(folder: Path) -> int:
+def sweep(folder: Path, *, recursive: bool = True) -> int:
     """Remove from a folder, and those below it, what killed processes of this machine had begun. Gives their number."""
     count = 0
-    for here, folders, names in os.walk(folder):
+    walk = os.walk(folder)
+    for here, folders, names in walk if recursive else itertools.islice(walk, 1):
         for name in filter(_is_left_over, names):
             Path(here, name).unlink(missing_ok=True)
             count += 1

@@ -22,6 +22,7 @@ from intarsia.inference.outputs.parts import Part
 from intarsia.inference.outputs.writer import KINDS as IMAGE_KINDS
 from intarsia.inference.outputs.writer import Look, Outputs
 from intarsia.io.stores import public, scheme_of
+from intarsia.io.whole_files import sweep
 from intarsia.label_sets import Regions
 from intarsia.terminal import say
 from intarsia.visual.fonts import use_font
@@ -366,12 +367,15 @@ def _predict_volumes(
         return predict_volumes(job, [(volumes[0], out)], found=given.found)
     outputs = Outputs(out, frozenset({"label"}), Look(), request.min_confidence, None)
     _manifest(request, model, predictor, outputs).claim(out, overwrite=request.overwrite, resume=request.skip_existing)
-    ours = [file for file in volumes if part is None or part.has(file.name)]
-    if not ours:
-        say(f"{part}: none of {len(volumes)} volumes")
-        return True
+    sweep(out)
+    ours, found = list(volumes), given.found
+    if part is not None:
+        ours = [file for file in volumes if part.has(file.name)]
+        say(f"{part}: {len(ours)} of {len(volumes)} volumes")
+        failures = tuple(failure for failure in found.failures if part.has(failure[0]))
+        found = dataclasses.replace(found, failures=failures)
     targets = [(file, out / f"{file.name}{suffix_of(file.path)}") for file in ours]
-    return predict_volumes(job, targets, found=given.found, skip_existing=request.skip_existing)
+    return predict_volumes(job, targets, found=found, skip_existing=request.skip_existing)
 
 
 def _manifest(request: PredictRequest, model: OpenModel, predictor: Predictor, outputs: Outputs) -> Manifest:

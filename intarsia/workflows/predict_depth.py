@@ -96,7 +96,8 @@ def predict_depth(
         manifest=manifest, table=table, skip_existing=request.skip_existing, overwrite=request.overwrite,
         devices=devices, part=part,
     )  # fmt: skip
-    outputs.claim(replace(manifest, options={**options, "depths": table.summary()}))
+    if part is None:  # a part does not know those of the others
+        outputs.claim(replace(manifest, options={**options, "depths": table.summary()}))
     return whole
 
 

@@ -48,8 +48,8 @@ def predict_volumes(
 ) -> bool:
     """Predict volumes and say how it went; whether all could be used.
 
-    targets: each volume, and the file of its labels, which takes the header of the volume and so lies where that lies.
-    A volume of which a slice cannot be predicted is named and not written.
+    targets: each volume, and the file of its labels, which takes the header of the volume and so lies where that lies;
+    none of a part without volumes. A volume of which a slice cannot be predicted is named and not written.
 
     Raises ValueError before anything is done if a volume would be overwritten.
     """
@@ -58,13 +58,14 @@ def predict_volumes(
         if target.resolve() in sources:
             raise ValueError(f"{target} would be overwritten, and it is one of the volumes: choose another --out")
     axis = cast("Axis", job.axis or "z")
-    if not job.axis:
+    if targets and not job.axis:
         warn("the weights do not say along which axis slices were taken in training: z, the third, is taken")
     failures: list[Failure] = list(found.failures)
+    todo = [
+        (file, target) for file, target in targets if not (skip_existing and target.is_file() and target.stat().st_size)
+    ]
     begun, written = time.monotonic(), 0
-    for file, target in targets:
-        if skip_existing and target.is_file() and target.stat().st_size:
-            continue
+    for file, target in todo:
         try:
             labels = _labels(job, file.path, axis)
             write_bytes(
@@ -73,8 +74,13 @@ def predict_volumes(
             written += 1
         except (ValueError, OSError) as error:
             failures.append((str(file.path), str(error).removeprefix(f"{file.path}: ")))
-    where = targets[0][1] if len(targets) == 1 else targets[0][1].parent
-    say(f"{written} of {len(targets)} volumes, slices along {axis}, {time.monotonic() - begun:.1f} s: {where}")
+    where = "" if not targets else targets[0][1] if len(targets) == 1 else targets[0][1].parent
+    if todo:
+        before = f" ({len(targets) - len(todo)} were done before)" if len(todo) < len(targets) else ""
+        took = time.monotonic() - begun
+        say(f"{written} of {len(targets)} volumes{before}, slices along {axis}, {took:.1f} s: {where}")
+    elif targets:
+        say(f"all {len(targets)} volumes were done before: {where}")
     for suffix, count in found.skipped.items():
         warn(f"{count} files {suffix or 'without suffix'} are no images and were passed over")
     for name, reason in failures:

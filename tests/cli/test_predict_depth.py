@@ -189,6 +189,18 @@ def test_skip_existing_goes_on_and_other_models_are_kept_out(
     assert "results of another model" in capsys.readouterr().err
 
 
+def test_depths_of_all_are_said_when_the_parts_are_put_together(made: Made, tmp_path: Path) -> None:
+    weights, images, _ = made
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert predict(weights, images, "-o", whole) == 0
+    for number in range(1, 6):
+        assert predict(weights, images, "-o", parts, "--part", f"{number}/5") == 0
+    assert "depths" not in json.loads((parts / "intarsia.json").read_text())["options"]
+    assert predict(weights, images, "-o", parts, "--skip-existing") == 0
+    for name in ("intarsia.json", "depths.csv"):
+        assert (parts / name).read_bytes() == (whole / name).read_bytes()
+
+
 def test_a_damaged_image_is_named_and_the_others_are_done(
     made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

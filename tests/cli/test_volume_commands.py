@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -11,6 +12,7 @@ import pytest
 
 from intarsia.cli.main import main
 from intarsia.data.description.read import read_description
+from intarsia.io.whole_files import aside_name
 
 AFFINE = np.array([[-0.8, 0, 0, 10], [0, 0.8, 0.1, 20], [0, -0.1, 5, -3], [0, 0, 0, 1.0]])
 
@@ -81,6 +83,29 @@ def test_one_volume_and_what_is_refused(run: Path, tmp_path: Path, capsys: pytes
     assert main([*words, str(tmp_path / "bad.nii.gz"), volume, "-o", str(tmp_path / "y"), "--device", "cpu"]) == 1
     assert "bad.nii.gz: expected a NIfTI file" in " ".join(capsys.readouterr().err.split())
     assert [file.name for file in sorted((tmp_path / "y").glob("*.nii*"))] == ["case0.nii.gz"]
+
+
+def test_parts_of_volumes_are_the_whole_and_what_is_done_is_left_out(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, gone = str(run / "data/images"), str(tmp_path / "gone.nii.gz")
+
+    def predict(out: str, *more: str) -> tuple[int, str]:
+        words = ["predict", str(run / "run"), images, gone, "-o", str(tmp_path / out), "--device", "cpu", *more]
+        return main(words), " ".join(capsys.readouterr().err.split())
+
+    assert predict("whole")[0] == 1
+    said = [predict("parts", "--part", f"{number}/7") for number in range(1, 8)]
+    assert sum(code for code, _ in said) == sum("gone.nii.gz" in text for _, text in said) == 1
+    for number in range(3):
+        name = f"case{number}.nii.gz"
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    left = tmp_path / "parts" / re.sub(r"-\d+-", "-999999999-", aside_name(".gz"))
+    left.write_bytes(b"begun")
+    assert "all 3 volumes were done before" in predict("parts", "--skip-existing")[1]
+    assert not left.exists()
+    (tmp_path / "parts/case1.nii.gz").unlink()
+    assert "1 of 3 volumes (2 were done before)" in predict("parts", "--skip-existing")[1]
 
 
 def test_labels_of_slices_are_converted(run: Path, tmp_path: Path) -> None:

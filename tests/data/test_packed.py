@@ -354,6 +354,36 @@ def test_shards_are_kept_and_gone_on_behind(tmp_path: Path) -> None:
     assert sorted(tmp_path.glob("s-*.pack")) == list(again.shards)
 
 
+def test_shards_are_packed_again_when_any_file_of_a_label_has_changed(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / f"images/{number}.png", smooth(number))
+        for row, name in enumerate(("one", "two")):
+            mask = np.zeros(SIZE, np.uint8)
+            mask[8 * row : 8 * row + 8] = 255
+            save(tmp_path / f"{name}/{number}.png", mask)
+    (tmp_path / "data.yaml").write_text(
+        "classes: [background, one, two]\nlabels: {0: background, 1: one, 2: two, 255: ignore}\n"
+        "splits:\n  train: {images: images, labels: {one: one/*.png, two: two/*.png}}\n"
+    )
+    out = tmp_path / "s.pack"
+
+    def again(**options: object) -> int:
+        source = PackSource.of(read_description(tmp_path / "data.yaml"), tmp_path)
+        return pack(source, out, codec="zlib", shard_bytes=1, **options).kept
+
+    again()
+    out.unlink()
+    assert again() == 3
+    out.unlink()
+    mask = np.array(Image.open(tmp_path / "two/0.png"))
+    save(tmp_path / "two/0.png", mask[::-1])
+    with pytest.raises(ValueError, match=r"s-00000\.pack is there, and is of other data"):
+        again()
+    assert again(overwrite=True) == 0
+    label = read_description(out).dataset("train").load(0).label
+    assert np.array_equal(label == 2, mask[::-1] > 0)
+
+
 def test_processes_write_the_same_file(tmp_path: Path) -> None:
     files = numbers(tmp_path / "data")
     one = packed(files, tmp_path / "one.pack")

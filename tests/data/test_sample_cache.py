@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -346,3 +347,104 @@ def test_places(text: str, folder: str | None, size: int | None) -> None:
 def test_no_places(text: str) -> None:
     with pytest.raises(ValueError, match="--cache is memory or a folder"):
         CachePlace.parse(text)
+
+
+def test_a_folder_may_hold_other_files(folder: Path) -> None:
+    """Such as a disk that is named as a whole: they take nothing of the limit, and are no samples."""
+    place = folder / "cache"
+    for name in ("film.bin", "photos/2024/1.raw", "ab/notes.txt"):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(bytes(10**6))
+    found, cache = cached(folder, limit=10**6)
+    assert cache.ledger().samples == 0
+    found.load(0)
+    assert cache.ledger().samples == 1
+    assert SampleCache.opened(place, 10**6).ledger() == cache.ledger()
+
+
+def with_objects(folder: Path) -> list[str]:
+    """A description of one image of 32 x 32 whose objects have a file each, and these files."""
+    files = [f"masks/0/{number}.png" for number in range(2)]
+    for number, file in enumerate(files):
+        mask = np.zeros((32, 32), np.uint8)
+        mask[8 * number : 8 * number + 8] = 255
+        save(folder / file, mask)
+    (folder / "data.yaml").write_text(
+        "classes: [background, object]\nlabels: {0: background, 1: object, 255: ignore}\n"
+        "splits:\n  train: {images: images, annotations: {format: object_masks, folder: masks/*}}\n"
+    )
+    return files
+
+
+def with_segments(folder: Path) -> list[str]:
+    """The same with panoptic annotations, whose segments are a picture of its own."""
+    segments = np.zeros((32, 32, 3), np.uint8)
+    segments[:8, :, 0], segments[8:, :, 0] = 1, 2
+    save(folder / "panoptic/0.png", segments)
+    listed = {
+        "images": [{"id": 1, "file_name": "0.png"}],
+        "categories": [{"id": 1, "name": "background"}, {"id": 2, "name": "object"}],
+        "annotations": [
+            {"image_id": 1, "file_name": "0.png", "segments_info": [{"id": n, "category_id": n} for n in (1, 2)]}
+        ],
+    }
+    (folder / "panoptic.json").write_text(json.dumps(listed))
+    (folder / "data.yaml").write_text(
+        "classes: [background, object]\nlabels: {0: background, 1: object, 255: ignore}\n"
+        "splits:\n  train: {images: images, annotations: {format: coco_panoptic, file: panoptic.json}}\n"
+    )
+    return ["panoptic/0.png"]
+
+
+def with_masks(folder: Path) -> list[str]:
+    """The same with a mask for each class."""
+    for name, row in (("one", 0), ("object", 8)):
+        mask = np.zeros((32, 32), np.uint8)
+        mask[row : row + 8] = 255
+        save(folder / name / "0.png", mask)
+    (folder / "data.yaml").write_text(
+        "classes: [background, one, object]\nlabels: {0: background, 1: one, 2: object, 255: ignore}\n"
+        "splits:\n  train: {images: images, labels: {one: one/*.png, object: object/*.png}}\n"
+    )
+    return ["one/0.png", "object/0.png"]
+
+
+def save(path: Path, array: np.ndarray[Any, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+@pytest.mark.parametrize("make", [with_objects, with_segments, with_masks])
+def test_a_label_is_drawn_anew_when_any_of_its_files_has_changed(
+    tmp_path: Path, make: Callable[[Path], list[str]]
+) -> None:
+    save(tmp_path / "images/0.png", np.full((32, 32, 3), 7, np.uint8))
+    for file in make(tmp_path):
+        found = read_description(tmp_path / "data.yaml").files("train")
+        cache = SampleCache.opened(tmp_path / "cache", 10**9)
+        assert use_cache(found, cache) == 1
+        before = found.load(0).label
+        flipped = np.array(Image.open(tmp_path / file))[::-1].copy()
+        save(tmp_path / file, flipped)
+        os.utime(tmp_path / file, ns=(5, 5))
+        after, plain = found.load(0).label, read_description(tmp_path / "data.yaml").files("train").load(0).label
+        assert before is not None
+        assert plain is not None
+        assert not np.array_equal(before, plain)
+        assert np.array_equal(np.asarray(after), plain)
+        assert len(entries(cache)) == 1
+        assert SampleCache.opened(cache.folder, 10**9).ledger().samples == 1
+
+
+def test_an_object_that_has_come_is_drawn(tmp_path: Path) -> None:
+    save(tmp_path / "images/0.png", np.full((32, 32, 3), 7, np.uint8))
+    with_objects(tmp_path)
+    found = read_description(tmp_path / "data.yaml").files("train")
+    assert use_cache(found, SampleCache.opened(tmp_path / "cache", 10**9)) == 1
+    found.load(0)
+    mask = np.zeros((32, 32), np.uint8)
+    mask[30:] = 255
+    save(tmp_path / "masks/0/late.png", mask)
+    label = found.load(0).label
+    assert label is not None
+    assert label[30:].all()

@@ -63,6 +63,19 @@ def test_what_is_proposed_depends_on_the_machine_and_the_run(tmp_path: Path) -> 
     assert said(loading=LoadTimes(), workers=8) == ["waiting for data takes 23 % of a step"]
 
 
+def test_a_cache_is_proposed_only_for_data_that_it_takes() -> None:
+    assert said(workers=8, cacheable=lambda: True)[0].endswith("try --cache memory (about 12.0 GB)")
+    assert said(workers=8, cacheable=lambda: False)[0].endswith("PhotoMetricDistortion 22 %")
+
+
+def test_a_training_on_other_data_than_files_is_offered_no_cache(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Windows of scenes, packed data: `--cache` would be refused."""
+    train(tiny_run(out, pipeline=Pipeline(SlowPictures(), ()), log_every=2, workers=0, validate=False))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "waiting for data takes" in line]
+    assert "slowest: reading files" in line
+    assert "--cache" not in line
+
+
 def test_a_full_cache_is_said_once(tmp_path: Path) -> None:
     cache = SampleCache.opened(tmp_path, 1000)
     assert said(wait=0.0, laps=3, cache=cache) == []
@@ -70,6 +83,12 @@ def test_a_full_cache_is_said_once(tmp_path: Path) -> None:
     assert said(wait=0.0, laps=3, cache=cache) == [
         "the cache is full: 1,234 samples, 1.0 GB; the others are read from their files, as before"
     ]
+
+
+class SlowPictures(Pictures):
+    def load(self, index: int) -> Sample:
+        time.sleep(0.05)
+        return super().load(index)
 
 
 # --- Measuring ----------------------------------------------------------------------------------------------------

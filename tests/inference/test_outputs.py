@@ -392,6 +392,37 @@ def test_areas(found: Prediction, tmp_path: Path) -> None:
     assert found.name not in AreaTable(path, CLASSES, min_confidence=0.6)
 
 
+def test_a_table_that_was_saved_by_something_else_is_gone_on_with(found: Prediction, tmp_path: Path) -> None:
+    path = tmp_path / "areas.csv"
+    table = AreaTable(path, CLASSES)
+    table.add(found)
+    table.save()
+    whole = path.read_bytes()
+    for saved in (whole + b"\n", b"\n" + whole.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + whole):
+        path.write_bytes(saved)
+        again = AreaTable(path, CLASSES, resume=True)
+        assert found.name in again
+        again.save()
+        assert path.read_bytes() == whole
+    for lost in (b"", b"\n", whole[:-20]):
+        path.write_bytes(lost)
+        assert found.name not in AreaTable(path, CLASSES, resume=True), "and so the image is done again"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"areas\.csv"):
+        AreaTable(path, CLASSES, resume=True)
+
+
+def test_a_table_knows_names_that_are_no_text_again(found: Prediction, tmp_path: Path) -> None:
+    table = AreaTable(tmp_path / "areas.csv", CLASSES)
+    table.put("stra\udcdfe", table.row(found))
+    table.save()
+    again = AreaTable(table.path, CLASSES, resume=True)
+    assert "stra\udcdfe" in again
+    again.put("stra\udcdfe", again.row(found))
+    again.save()
+    assert len(table.path.read_text(encoding="utf-8").splitlines()) == 2
+
+
 def test_a_table_is_written_from_time_to_time(
     found: Prediction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,10 @@ class PanopticFile:
         missing = tuple(f"segment {identity} ({key}) has no pixel" for identity in listed if identity not in there)
         return Drawing((ids.shape[0], ids.shape[1]), tuple(shapes), missing)
 
+    def drawn_from(self, key: str) -> tuple[Path, ...]:
+        """The PNG with the segments of an image."""
+        return (self.masks / self._places[key][2],)
+
     def _ids(self, png: str) -> npt.NDArray[np.int32]:
         """(H, W). Raises ValueError naming the file if it cannot be read or holds no colours."""
         stored = read_label(self.masks / png)

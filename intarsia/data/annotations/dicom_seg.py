@@ -126,6 +126,10 @@ class Segmentations:
             )
         return Drawing(own, tuple(shapes))
 
+    def drawn_from(self, key: str) -> tuple[Path, ...]:
+        """The segmentations that have a frame of an image."""
+        return tuple(dict.fromkeys(file for file, _, _ in self._frames.get(self._images[key], [])))
+
 
 def _segmentations(path: Path) -> tuple[Path, ...]:
     """Raises ValueError if there are none."""

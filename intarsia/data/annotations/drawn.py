@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from intarsia.contracts import Size
-from intarsia.data.annotations.formats import open_annotations
+from intarsia.data.annotations.formats import further_files, open_annotations
 from intarsia.data.annotations.raster import paint
 from intarsia.data.annotations.shapes import Drawing
 from intarsia.data.annotations.source import AnnotationSource
@@ -79,6 +79,15 @@ def draw_label(root: Path, drawn: Drawn) -> DrawnLabel:
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
     return DrawnLabel(label, len(drawing.shapes), drawing.passed_over)
+
+
+def drawn_from(root: Path, drawn: Drawn) -> tuple[Path, ...]:
+    """All files that a label is drawn from, but for the image, which may tell its size.
+
+    Raises ValueError as `open_annotations` does.
+    """
+    names = (root / drawn.source.names,) if drawn.source.names else ()
+    return (root / drawn.file, *names, *further_files(root, drawn.source, drawn.key))
 
 
 def _drawing(root: Path, drawn: Drawn) -> Drawing:

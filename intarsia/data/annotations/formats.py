@@ -10,14 +10,14 @@ from typing import Any
 
 from intarsia.data.annotations.cityscapes_polygons import CityscapesPolygons
 from intarsia.data.annotations.coco import Coco
-from intarsia.data.annotations.coco_panoptic import CocoPanoptic
+from intarsia.data.annotations.coco_panoptic import CocoPanoptic, PanopticFile
 from intarsia.data.annotations.cvat import Cvat
 from intarsia.data.annotations.darwin import Darwin
-from intarsia.data.annotations.dicom_seg import DicomSeg
+from intarsia.data.annotations.dicom_seg import DicomSeg, Segmentations
 from intarsia.data.annotations.geojson import GeoJson
 from intarsia.data.annotations.label_studio import LabelStudio
 from intarsia.data.annotations.labelme import LabelMe
-from intarsia.data.annotations.object_masks import ObjectMasks
+from intarsia.data.annotations.object_masks import FoldersOfMasks, ObjectMasks
 from intarsia.data.annotations.rle_csv import RleCsv, RleCsvRows
 from intarsia.data.annotations.source import AnnotationSource, Format, Opened
 from intarsia.data.annotations.superannotate import SuperAnnotate
@@ -48,6 +48,7 @@ FORMATS: dict[str, Format] = {
     )
 }
 
+_WITH_PICTURES = (ObjectMasks.name, CocoPanoptic.name, DicomSeg.name)
 _KEPT = 16
 _opened: OrderedDict[tuple[Any, ...], Opened] = OrderedDict()
 _lock = threading.Lock()
@@ -70,6 +71,18 @@ def open_annotations(root: Path, source: AnnotationSource, *, fresh: bool = Fals
                 _opened.popitem(last=False)
         _opened.move_to_end(key)
         return _opened[key]
+
+
+def further_files(root: Path, source: AnnotationSource, key: str) -> tuple[Path, ...]:
+    """What an image is drawn from besides the file that a description names: pictures of its objects.
+
+    Raises ValueError as `open_annotations` does.
+    """
+    if source.format not in _WITH_PICTURES:  # the others need not be looked through for it
+        return ()
+    opened = open_annotations(root, source)
+    assert isinstance(opened, FoldersOfMasks | PanopticFile | Segmentations)
+    return opened.drawn_from(key)
 
 
 def _state(path: Path) -> tuple[int, int]:

@@ -53,11 +53,8 @@ class FoldersOfMasks:
 
     def draw(self, key: str, size: SizeOf) -> Drawing:
         """The masks of an image."""
-        folder = self._above / key / self._below
         shapes = []
-        for file in (folder / name for name in walk_files(folder, recursive=False)):
-            if file.suffix.lower() not in IMAGE_SUFFIXES:
-                continue
+        for file in self.drawn_from(key):
             mask = read_mask(file)
             if mask.shape != size():
                 raise ValueError(
@@ -66,6 +63,12 @@ class FoldersOfMasks:
                 )
             shapes.append(Shape(CLASS, Bitmap(mask), file.name))
         return Drawing(None, tuple(shapes))
+
+    def drawn_from(self, key: str) -> tuple[Path, ...]:
+        """The files of the masks of an image that are there now."""
+        folder = self._above / key / self._below
+        files = (folder / name for name in walk_files(folder, recursive=False))
+        return tuple(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def folder_of_image(pattern: str, name: str) -> str:

@@ -25,6 +25,7 @@ from intarsia.data.datasets.folder_pairs import (
     Label,
     chosen_pairs,
     existing_folder,
+    files_of_label,
     given_pairs,
     listed_pairs,
     without_image_suffix,
@@ -38,6 +39,7 @@ from intarsia.data.labels import Labels, LabelTable, label_values, ranges
 from intarsia.data.masks import Masks, read_masks
 from intarsia.data.pages import count_pages
 from intarsia.data.rows import RowArray, as_array
+from intarsia.data.sidecar import sidecar_path
 from intarsia.data.slices import part_of, without_suffix
 from intarsia.data.value_range import Scale
 from intarsia.label_sets import set_count
@@ -231,11 +233,24 @@ class FolderDataset:
             self._by_rows[index] = _WHOLE
         return found
 
-    def use_cache(self, cache: SampleCache) -> bool:
-        """Read image and label of a sample through a cache from now on. Gives whether there is something to keep: not
-        of packed data, which are decoded already, and not of samples whose files a transform reads.
+    def files(self, index: int) -> list[str]:
+        """Paths of all files on the disk that a sample is made of, the image's first, with what may stand beside it.
+
+        Raises ValueError for annotations that cannot be opened.
         """
-        if self.files_only or all_packed(self._image_root, (image for image, _ in self._pairs)):
+        images = [file_on_disk(path) for path in (self.paths(index)[0], *self.partners(index))]
+        labels = files_of_label(self._label_root, self._pairs[index][1])
+        return [*images, *map(sidecar_path, images), *map(file_on_disk, labels)]
+
+    def can_use_cache(self) -> bool:
+        """Whether there is something to keep: not of packed data, which are decoded already, and not of samples whose
+        files a transform reads.
+        """
+        return not self.files_only and not all_packed(self._image_root, (image for image, _ in self._pairs))
+
+    def use_cache(self, cache: SampleCache) -> bool:
+        """Read image and label of a sample through a cache from now on, if it can. Gives whether it does."""
+        if not self.can_use_cache():
             return False
         reader, stack = self._reader, None if self._reader is None else self._reader.stack
         said = (
@@ -246,19 +261,11 @@ class FolderDataset:
         return True
 
     def _through_cache(self, index: int, cache: SampleCache) -> tuple[npt.NDArray[Any], Labels | None]:
-        image_path, label_path = self.paths(index)
-        label = self._pairs[index][1]
-        files = [image_path, f"{image_path}.aux.xml", *self.partners(index)]
-        if isinstance(label, Masks):
-            files += [os.path.join(self._label_root, file) for _, file in label.files]
-        elif label_path is not None:
-            files.append(label_path)
-        if isinstance(label, Drawn) and label.source.names:
-            files.append(os.path.join(self._label_root, label.source.names))
-        names = (*files, repr(label))  # of slices of a file, too
+        image_path, label = self.paths(index)[0], self._pairs[index][1]
+        names = [os.path.abspath(path) for path in (image_path, *self.partners(index), self._label_root)]
         found = cache.load(
-            [file_on_disk(file) for file in files],
-            repr((self._policy, names)),
+            self.files(index),
+            repr((self._policy, names, label)),  # names of slices of a file, too
             lambda: {"image": self._image(image_path), "label": self.label(index)},
         )
         image = found["image"]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from intarsia.data.annotations.drawn import Drawn
+from intarsia.data.annotations.drawn import Drawn, drawn_from
 from intarsia.data.containers import files_on_disk
 from intarsia.data.lists import choose, path_ends, spellings
 from intarsia.data.masks import Masks
@@ -34,6 +34,16 @@ def given_pairs(root: str, pairs: Sequence[tuple[str, Label]]) -> list[tuple[str
     if missing:
         raise ValueError(f"{root}: {len(missing)} of the files listed do not exist: {_some(missing)}")
     return [(image, label) for image, label in pairs]
+
+
+def files_of_label(root: str, label: Label) -> list[str]:
+    """The paths of all files that a label is made of. Raises ValueError for annotations that cannot be opened."""
+    if label is None:
+        return []
+    if isinstance(label, Drawn):
+        return [str(path) for path in drawn_from(Path(root), label)]
+    names = [file for _, file in label.files] if isinstance(label, Masks) else [label]
+    return [os.path.join(root, name) for name in names]
 
 
 def listed_pairs(

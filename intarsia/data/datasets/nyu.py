@@ -85,6 +85,10 @@ class NYUDataset:
     def __len__(self) -> int:
         return len(self._files)
 
+    def can_use_cache(self) -> bool:
+        """As `FolderDataset.can_use_cache`."""
+        return self._images.can_use_cache()
+
     def use_cache(self, cache: SampleCache) -> bool:
         """Read the images, not the depths, through a cache from now on. Gives whether there is something to keep."""
         return self._images.use_cache(cache)

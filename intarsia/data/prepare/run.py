@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 import struct
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,6 +18,7 @@ from intarsia.data.prepare.archives import Member, Sources
 from intarsia.data.prepare.benchmark import Benchmark, Job, Options
 from intarsia.io.cores import available_cores
 from intarsia.io.folders import walk_files
+from intarsia.io.processes import process_pool
 from intarsia.io.text import encodable
 from intarsia.io.whole_files import DiskFullError, sweep, write_bytes, write_text
 
@@ -121,8 +121,7 @@ def _run(jobs: list[Job], sources: Sources, out: Path, processes: int) -> Iterat
         for job, data in _inputs(waiting, sources):
             yield work(job, data, out)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(waiting)), mp_context=context) as pool:
+    with process_pool(min(processes, len(waiting))) as pool:
         running: deque[Future[tuple[int, int]]] = deque()
         try:
             for job, data in _inputs(waiting, sources):

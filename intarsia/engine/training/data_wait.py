@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import psutil
@@ -25,7 +25,8 @@ class DataWait:
     """Gathers what loading took, and says once what it comes from.
 
     workers: of this process. processes: of the training on this machine, which share its cores. images: of the data
-    set. cache: of decoded samples, if there is one. movable: stages that the device could do instead.
+    set. cache: of decoded samples, if there is one. movable: stages that the device could do instead. cacheable: tells
+    whether the data could be read through a cache; it may have to look at all of them.
     """
 
     workers: int
@@ -33,6 +34,7 @@ class DataWait:
     images: int
     cache: SampleCache | None = None
     movable: frozenset[str] = frozenset()
+    cacheable: Callable[[], bool] | None = None
     _loading: LoadTimes = field(default_factory=LoadTimes)
     _laps: int = 0
     _said: bool = False
@@ -76,6 +78,8 @@ class DataWait:
 
     def _a_cache(self, share: float) -> Iterator[str]:
         if self.cache is not None or share < _MUCH or not self._loading.samples:
+            return
+        if self.cacheable is not None and not self.cacheable():
             return
         size = self._loading.bytes / self._loading.samples * self.images
         place = "memory" if size < psutil.virtual_memory().available / 2 else "DIR"

@@ -7,11 +7,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal
 
 from intarsia.contracts import Report
 from intarsia.data.loader import BatchLoader
+from intarsia.data.sample_cache import can_use_cache
 from intarsia.data.transforms.on_device import augmented
 from intarsia.distributed.launchers import is_secondary_error
 from intarsia.distributed.state_dicts import gathered, load_module, load_optimizer, module_state
@@ -60,8 +62,9 @@ class Session:
         self._gradients = FirstGradients(run.network) if run.runtime.world_size == 1 else None
         self.checkpoints = Checkpoints(run.folder.checkpoints, keep=run.keep, every=run.keep_every)
         self._data_wait = DataWait(
-            run.workers, run.runtime.processes_here, len(run.pipeline), run.cache, run.movable_stages
-        )
+            run.workers, run.runtime.processes_here, len(run.pipeline), run.cache, run.movable_stages,
+            partial(can_use_cache, run.pipeline.dataset),
+        )  # fmt: skip
         self.watchdog = Watchdog(run.safeguards.hang_after, rank=run.runtime.rank)
         self.stop_request = StopRequest(run.runtime)
         self.early_stopping = (

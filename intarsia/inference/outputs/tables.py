@@ -13,6 +13,7 @@ from typing import Any
 
 from intarsia.inference.outputs.parts import files_of_parts
 from intarsia.io.folders import natural_order
+from intarsia.io.text import encodable, read_text
 from intarsia.io.whole_files import write_text
 
 SAVE_EVERY = 30.0
@@ -45,7 +46,7 @@ class ImageTable(ABC):
                 self._read(file, wrong)
 
     def __contains__(self, name: str) -> bool:
-        return name in self.rows
+        return encodable(name) in self.rows
 
     @abstractmethod
     def row(self, prediction: Any) -> list[str]:
@@ -58,7 +59,7 @@ class ImageTable(ABC):
     def put(self, name: str, cells: Sequence[str]) -> None:
         """Add the row of the image of this name, as `row` has made it."""
         with self._lock:
-            self.rows[name] = [name, *cells]
+            self.rows[encodable(name)] = [encodable(name), *cells]  # as the file will say it, and gives it back
             if time.monotonic() - self._saved > SAVE_EVERY:
                 self._save()
 
@@ -80,8 +81,14 @@ class ImageTable(ABC):
         self._saved = time.monotonic()
 
     def _read(self, path: Path, wrong: str) -> None:
-        with open(path, newline="", encoding="utf-8") as file:
-            columns, *rows = csv.reader(file)
-        if columns != self.columns:
-            raise ValueError(f"{path} has other columns ({', '.join(columns[:5])} ...) than {wrong}")
-        self.rows.update({row[0]: row for row in rows})
+        """A table as it was written, or as an editor or a spreadsheet has saved it since. What is no whole row is left
+        out, so that its image is done again.
+        """
+        text = read_text(path, largest=path.stat().st_size)
+        try:
+            rows = [row for row in csv.reader(io.StringIO(text, newline="")) if any(row)]
+        except csv.Error as error:
+            raise ValueError(f"{path}: cannot be read as a table: {error}; remove it, or name another file") from None
+        if rows and rows[0] != self.columns:
+            raise ValueError(f"{path} has other columns ({', '.join(rows[0][:5])} ...) than {wrong}")
+        self.rows.update({row[0]: row for row in rows[1:] if len(row) == len(self.columns)})
