@@ -75,7 +75,9 @@ class CompiledNetwork:
         with self._talking:
             begun, self._begun = self._begun, True
         if not begun:
-            say("torch.compile: the first image waits for code, which takes seconds where it is kept, minutes where not")
+            say(
+                "torch.compile: the first image waits for code, which takes seconds where it is kept, minutes where not"
+            )
 
     def _plain(self, *inputs: Any) -> Tensor:
         found: Tensor = self._network(*inputs)
