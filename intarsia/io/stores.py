@@ -143,6 +143,8 @@ def _reason(error: Exception, address: str, doing: str) -> str:
         return f"may not be {doing}: forbidden{'' if is_web(address) else who}"
     if kind == "NoCredentialsError":  # of S3
         return f"may not be {doing}: no credentials were found{who}"
+    if status == 0:  # of aiohttp, where no answer was final: redirections without an end
+        return f"cannot be {doing}: {kind}"
     if isinstance(status, int):
         return f"cannot be {doing}: the server says {status} {getattr(error, 'message', '')}".rstrip()
     if {base.__name__ for base in type(error).__mro__} & set(_SILENT) or isinstance(error, TimeoutError):

@@ -304,6 +304,19 @@ def test_a_run_that_goes_on_is_on_this_machine(capsys: pytest.CaptureFixture[str
     assert "--resume s3://bucket/runs/first: this is written to a disk of this machine" in said
 
 
+def test_redirections_without_an_end() -> None:
+    """What they led to may have a signature, which is not shown."""
+
+    class TooManyRedirects(Exception):
+        status = 0
+
+    with (
+        pytest.raises(ValueError, match=r"^https://host/a\.png: cannot be read: TooManyRedirects$"),
+        stores.store_errors("https://host/a.png?key=secret"),
+    ):
+        raise TooManyRedirects("https://other/a.png?key=secret")
+
+
 def test_nobody_who_asks(
     weights: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
