@@ -307,7 +307,7 @@ def test_a_run_that_goes_on_is_on_this_machine(capsys: pytest.CaptureFixture[str
 def test_redirections_without_an_end() -> None:
     """What they led to may have a signature, which is not shown."""
 
-    class TooManyRedirects(Exception):
+    class TooManyRedirects(Exception):  # noqa: N818 (a name of aiohttp)
         status = 0
 
     with (
