@@ -80,7 +80,10 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return f"out of memory ({error}); use a smaller --batch or --crop", USER_ERROR
     if is_secondary_error(error):
-        return "another process of this run has ended, and with it this one; it has said why", USER_ERROR
+        return (
+            "another process of this run has ended, and with it this one; it has said why, unless it was killed",
+            USER_ERROR,
+        )
     return (
         f"{type(error).__name__}: {error}\n"
         "This should not happen. Run it again with --debug, and report what it prints with `intarsia doctor --report`",

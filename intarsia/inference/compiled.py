@@ -11,28 +11,24 @@ several graphs: `MOST` at most, and what fits none of these is computed as witho
 
 from __future__ import annotations
 
-import hashlib
-import os
-import platform
-import sys
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from intarsia.io.cache import cache_root
+from intarsia.inference.kept_code import keep_compiled, remove_named
 from intarsia.terminal import say, warn
 
 MOST = 4
 """Times that graphs are made of one network: for one image and for several, and where sizes have to be told apart."""
 
-FOLDER = "TORCHINDUCTOR_CACHE_DIR"
-"""The environment variable that says where Inductor keeps what it has made; one that somebody has set stays."""
+REPAIRS = 3
+"""Times that what is kept and cannot be loaded is removed, and made anew, for one graph."""
 
 
 class CompiledNetwork:
@@ -45,13 +41,14 @@ class CompiledNetwork:
     """
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
-        keep_compiled()
+        self._kept = keep_compiled()
         check_compiler(device)
         self._network = network
         self._call = torch.compile(network, backend=self._compile, dynamic=True)
         self._times = 0  # that graphs were made
         self._made: list[str] = []  # how those of a running call came about
         self._given_up = False
+        self._begun = False
         self._talking = threading.Lock()
 
     def __call__(self, *inputs: Any) -> Tensor:
@@ -61,6 +58,7 @@ class CompiledNetwork:
         from torch._dynamo.exc import TorchDynamoException
         from torch.fx.experimental import _config as of_symbols
 
+        self._say_at_first()
         began = time.perf_counter()
         try:
             # A square image says nothing of the next one.
@@ -71,6 +69,15 @@ class CompiledNetwork:
             self._give_up(error)
         self._tell(time.perf_counter() - began)
         return found
+
+    def _say_at_first(self) -> None:
+        """One line before the first call, which may take long without another one."""
+        with self._talking:
+            begun, self._begun = self._begun, True
+        if not begun:
+            say(
+                "torch.compile: the first image waits for code, which takes seconds where it is kept, minutes where not"
+            )
 
     def _plain(self, *inputs: Any) -> Tensor:
         found: Tensor = self._network(*inputs)
@@ -85,7 +92,7 @@ class CompiledNetwork:
 
         before = _from_cache()
         try:
-            code = make_code(graph, inputs)
+            code = _made_in_the_end(graph, inputs)
         except RestartAnalysis:  # the network will be followed again, and the next graph is another one
             raise
         except Exception as error:  # Inductor, its C++ compiler or Triton, whatever they raise
@@ -97,7 +104,7 @@ class CompiledNetwork:
     def _give_up(self, error: Exception) -> None:
         with self._talking:
             if not self._given_up:
-                warn(f"torch.compile has no code for this network, which is computed without: {_reason(error)}")
+                warn(f"torch.compile has made no code of this network, which is computed without: {_reason(error)}")
             self._given_up = True
 
     def _tell(self, seconds: float) -> None:
@@ -112,11 +119,28 @@ class CompiledNetwork:
                 warn(f"torch.compile: this is the {MOST + 1}th kind of size; such and further ones are not compiled")
         elif made:
             read = made.count("read")
-            where = os.environ.get(FOLDER, "")
+            where, unwritable = self._kept.folder, self._kept.unwritable
             what = f"was read from {where}" if read == len(made) else f"was compiled, and is kept in {where}"
             if 0 < read < len(made):
                 what = f"was compiled, of {len(made)} graphs {read} were read from {where}"
+            if read < len(made) and unwritable:
+                what = f"was compiled, and is not kept: {where} cannot be written ({unwritable})"
             say(f"torch.compile: the network {what}; its first image took {seconds:.1f} s")
+
+
+def _made_in_the_end(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+    """`make_code`, where what is kept and cannot be loaded is removed and made anew."""
+    from torch._dynamo.exc import RestartAnalysis
+
+    for _ in range(REPAIRS):
+        try:
+            return make_code(graph, inputs)
+        except RestartAnalysis:
+            raise
+        except Exception as error:  # of the system's loader, of Python's import, put into others by Inductor
+            if not remove_named(error):
+                raise
+    return make_code(graph, inputs)
 
 
 def make_code(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
@@ -125,27 +149,6 @@ def make_code(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
 
     code: Callable[..., Any] = compile_fx(graph, inputs)  # type: ignore[assignment]
     return code
-
-
-def keep_compiled() -> None:
-    """Have Inductor keep what it makes in `compiled_folder`, unless the environment names another folder.
-
-    torch itself sets the variable when it looks for the folder, which it does as soon as anything imports its tracer:
-    to a folder of temporary files, which nobody has chosen.
-    """
-    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
-
-    if os.environ.get(FOLDER) in (None, os.path.abspath(default_cache_dir())):
-        os.environ[FOLDER] = str(compiled_folder())
-
-
-def compiled_folder() -> Path:
-    """Where compiled networks are kept for this torch, Python and processor."""
-    ask = getattr(torch.cpu, "get_capabilities", None)
-    facts = sorted(dict(ask()).items()) if ask else [torch.backends.cpu.get_cpu_capability()]
-    processor = hashlib.sha256(repr((platform.processor(), facts)).encode()).hexdigest()[:8]
-    python = f"py{sys.version_info.major}{sys.version_info.minor}"
-    return cache_root() / "compiled" / f"torch{torch.__version__}-{python}-{platform.machine()}-{processor}"
 
 
 def check_compiler(device: torch.device) -> None:
@@ -180,7 +183,13 @@ def _from_cache() -> int:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what torch says; of an error that it has put into another, of the inner one."""
+    """The first line of what torch says; of an error that it has put into another, of the inner one; of the compiler's,
+    the first one that names an error.
+    """
     inner = getattr(error, "inner_exception", error)
     lines = [line.strip() for line in str(inner).splitlines() if line.strip()]
-    return f"{type(inner).__name__}: {lines[0]}" if lines else type(inner).__name__
+    said = [line.strip() for line in str(getattr(inner, "output", "")).splitlines() if _TELLING.search(line)]
+    return f"{type(inner).__name__}: {(said or lines)[0]}" if lines else type(inner).__name__
+
+
+_TELLING = re.compile(r"error:|No space left|cannot |failed", re.IGNORECASE)

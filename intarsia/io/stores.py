@@ -137,14 +137,16 @@ def store_errors(address: str, doing: str = "read") -> Iterator[None]:
 
 def _reason(error: Exception, address: str, doing: str) -> str:
     status = getattr(error, "status", None)
+    kind = type(error).__name__
+    who = "; who asks is said as the store's own library wants it (of S3: AWS_PROFILE, or FSSPEC_S3_ANON=true)"
     if isinstance(error, PermissionError) or status in (401, 403):
-        hint = ""
-        if not is_web(address):
-            hint = "; who asks is said as the store's own library wants it (of S3: AWS_PROFILE, or FSSPEC_S3_ANON=true)"
-        return f"may not be {doing}: forbidden{hint}"
+        return f"may not be {doing}: forbidden{'' if is_web(address) else who}"
+    if kind == "NoCredentialsError":  # of S3
+        return f"may not be {doing}: no credentials were found{who}"
+    if status == 0:  # of aiohttp, where no answer was final: redirections without an end
+        return f"cannot be {doing}: {kind}"
     if isinstance(status, int):
         return f"cannot be {doing}: the server says {status} {getattr(error, 'message', '')}".rstrip()
-    kind = type(error).__name__
     if {base.__name__ for base in type(error).__mro__} & set(_SILENT) or isinstance(error, TimeoutError):
         there = f" (AWS_ENDPOINT_URL is {end})" if (end := os.environ.get("AWS_ENDPOINT_URL")) and kind else ""
         there = there if scheme_of(address) == "s3" else ""

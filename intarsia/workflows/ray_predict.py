@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from intarsia.contracts import PathLike
 from intarsia.inference.outputs.writer import Outputs
+from intarsia.inference.predictions import Predictions
 from intarsia.io.whole_files import write_bytes
 
 KINDS = ("label", "color", "probs", "confidence", "entropy", "logits")
@@ -49,7 +50,8 @@ def predict_dataset(
     are empty or 0 then. All other columns of `dataset` stay, so that a checkpoint of Ray Data
     (`DataContext.checkpoint_config`) finds its ids.
 
-    Raises ValueError for kinds that there are not, and where Ray is not installed.
+    Raises ValueError for kinds that there are not, and where Ray is not installed; in the actors, which ends the job,
+    where `column` is missing, or `dataset` has columns of the names of further ones.
     """
     data = _ray_data()
     unknown = [kind for kind in save if kind not in KINDS]
@@ -103,9 +105,16 @@ class _Images:
 
     def __call__(self, batch: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any] | list[Any]]:
         """The columns of a batch of rows."""
-        images = batch[self._column]
-        rows = [self._row(image) for image in images]
+        if self._column not in batch:
+            raise ValueError(f"column: expected one of {', '.join(batch)}, found {self._column!r}")
         kept = {name: values for name, values in batch.items() if self._keep_image or name != self._column}
+        taken = sorted(kept.keys() & {*self._outputs.kinds, ERROR, HEIGHT, WIDTH})
+        if taken:
+            raise ValueError(
+                f"the data set has columns {', '.join(taken)}, which the predictions need: give them other names "
+                "(dataset.rename_columns)"
+            )
+        rows = [self._row(image) for image in batch[self._column]]
         return {**kept, **{name: [row[name] for row in rows] for name in rows[0]}}
 
     def _row(self, image: Any) -> dict[str, Any]:
@@ -120,10 +129,15 @@ class _Images:
 
     def _predict(self, image: Any) -> Any:
         fields = self._outputs.fields
+        if image is None:
+            raise ValueError(f"column {self._column!r} has nothing here, expected an image")
         if not isinstance(image, bytes):
-            return self._predictor.predict(
+            found: Any = self._predictor.predict(
                 image if isinstance(image, str | np.ndarray) else np.asarray(image), **fields
             )
+            if isinstance(found, Predictions):
+                raise ValueError(f"{str(image)!r} is no file but stands for many, as folders and patterns do")
+            return found
         with tempfile.TemporaryDirectory(prefix="intarsia-") as folder:  # readers of files look at them again and again
             file = Path(folder) / "image"
             write_bytes(file, image)

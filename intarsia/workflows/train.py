@@ -235,6 +235,7 @@ def resume_training(
     from intarsia.workflows.names import find_config
     from intarsia.workflows.run_options import RunOptions
 
+    refuse_output(out, "--resume")
     if not out.is_dir():
         raise ValueError(f"--resume {out}: there is no such folder")
     state = RunFolder(out).read()

@@ -14,7 +14,7 @@ from PIL import Image
 
 import intarsia
 from intarsia.cli.main import main
-from intarsia.inference import compiled, precision
+from intarsia.inference import compiled, kept_code, precision
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def without_inductor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         return graph.forward
 
     torch.compiler.reset()
-    monkeypatch.setenv(compiled.FOLDER, str(tmp_path))
+    monkeypatch.setenv(kept_code.FOLDER, str(tmp_path))
     monkeypatch.setattr(compiled, "make_code", as_it_is)
     monkeypatch.setattr(compiled, "check_compiler", lambda device: None)
     monkeypatch.setattr(precision, "_capabilities", lambda: {"architecture": "x86_64", "avx512_bf16": True})

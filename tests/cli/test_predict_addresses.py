@@ -298,6 +298,41 @@ def test_what_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_run_that_goes_on_is_on_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--resume", "s3://bucket/runs/first"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--resume s3://bucket/runs/first: this is written to a disk of this machine" in said
+
+
+def test_redirections_without_an_end() -> None:
+    """What they led to may have a signature, which is not shown."""
+
+    class TooManyRedirects(Exception):  # noqa: N818 (a name of aiohttp)
+        status = 0
+
+    with (
+        pytest.raises(ValueError, match=r"^https://host/a\.png: cannot be read: TooManyRedirects$"),
+        stores.store_errors("https://host/a.png?key=secret"),
+    ):
+        raise TooManyRedirects("https://other/a.png?key=secret")
+
+
+def test_nobody_who_asks(
+    weights: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class NoCredentialsError(Exception):
+        """As botocore's, which is found by its name."""
+
+    def fails(address: str) -> object:
+        raise NoCredentialsError("Unable to locate credentials")
+
+    monkeypatch.setattr(stores, "opened", fails)
+    assert predict(weights, "s3://bucket/photos/", "-o", "out") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "s3://bucket/photos/: may not be read" in said
+    assert "AWS_PROFILE, or FSSPEC_S3_ANON=true" in said
+
+
 def test_data_are_on_this_machine(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of evaluation and training, whoever is asked; with the way out."""
     description = tmp_path / "data.yaml"

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import intarsia
+from intarsia.workflows.ray_predict import _Images
 
 pytestmark = pytest.mark.slow
 
@@ -96,6 +97,34 @@ def kill_an_actor() -> None:
                 killed.append(process.pid)
                 return
         time.sleep(0.05)
+
+
+def actor_of(weights: Path) -> _Images:
+    return _Images(
+        weights=str(weights), column="path", save=("label",), min_confidence=None, keep_image=True,
+        options={"device": "cpu"},
+    )  # fmt: skip
+
+
+def test_columns_are_not_overwritten_and_a_missing_one_is_named(weights: Path) -> None:
+    actor, some = actor_of(weights), np.array(["a"], object)
+    with pytest.raises(ValueError, match=r"has columns error, label, .*dataset\.rename_columns"):
+        actor({"path": some, "label": some, "error": some, "id": some})
+    with pytest.raises(ValueError, match="column: expected one of file, id, found 'path'"):
+        actor({"file": some, "id": some})
+
+
+def test_rows_that_are_no_image_end_nothing(weights: Path, photos: Path) -> None:
+    """Paths of folders, empty ones and patterns among them, and rows without anything; as the actor sees them."""
+    actor = actor_of(weights)
+    given = [str(photos / "a_1.png"), str(photos), "", f"{photos}/*.png", None]
+    found = actor({"path": np.array(given, object)})
+    assert found["error"][0] == ""
+    assert [error.partition(" is no file but stands for many")[0] for error in found["error"][1:4]] == [
+        repr(each) for each in given[1:4]
+    ]
+    assert found["error"][4] == "column 'path' has nothing here, expected an image"
+    assert list(found["height"]) == [80, 0, 0, 0, 0]
 
 
 def test_what_cannot_be(data: Any, weights: Path) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch._dynamo.exc import InternalTorchDynamoError, TensorifyScalarRestartAnalysis
 
 import intarsia
-from intarsia.inference import compiled, precision
+from intarsia.inference import compiled, kept_code, precision
 from intarsia.inference.execution import Execution
 from intarsia.inference.predictor import Predictor
 from intarsia.layers.adaptive_pooling import AdaptiveAvgPool
@@ -175,7 +175,7 @@ class Made:
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Made:
     torch.compiler.reset()
-    monkeypatch.setenv(compiled.FOLDER, str(tmp_path))
+    monkeypatch.setenv(kept_code.FOLDER, str(tmp_path))
     found = Made()
     monkeypatch.setattr(compiled, "make_code", found)
     monkeypatch.setattr(compiled, "check_compiler", lambda device: None)
@@ -251,10 +251,11 @@ def test_what_inductor_cannot_do_is_computed_without(made: Made, capsys: pytest.
             assert torch.equal(
                 predictor.network(pixels), F.conv2d(pixels, network.conv.weight, network.conv.bias, padding=1)
             )
-    lines = capsys.readouterr().err.splitlines()
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first.startswith("torch.compile: the first image waits for code")
     assert len(lines) == 1
     assert (
-        "has no code for this network, which is computed without: RuntimeError: no lowering for aten::xyz" in lines[0]
+        "made no code of this network, which is computed without: RuntimeError: no lowering for aten::xyz" in lines[0]
     )
 
 
@@ -298,7 +299,7 @@ def test_without_a_compiler_it_is_said_what_to_install(
 ) -> None:
     from torch._inductor import config
 
-    monkeypatch.setenv(compiled.FOLDER, str(tmp_path))
+    monkeypatch.setenv(kept_code.FOLDER, str(tmp_path))
     monkeypatch.setattr(config.cpp, "cxx", (None, "no-such-compiler"))
     with pytest.raises(ValueError, match=r"needs a C\+\+ compiler: `apt-get install g\+\+`.*no-such-compiler"):
         intarsia.load(make_weights(), device="cpu", compile=True)
@@ -306,12 +307,12 @@ def test_without_a_compiler_it_is_said_what_to_install(
 
 def test_the_folder_says_for_what_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("INTARSIA_CACHE", str(tmp_path))
-    here = compiled.compiled_folder()
+    here = kept_code.compiled_folder()
     assert here.parent == tmp_path / "compiled"
     assert torch.__version__ in here.name
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "ANOTHER")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"another": True}, raising=False)
-    assert compiled.compiled_folder() != here
+    assert kept_code.compiled_folder() != here
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["torch's", "somebody's"])
@@ -319,16 +320,102 @@ def test_what_torch_has_set_by_itself_is_no_choice(tmp_path: Path, own: bool) ->
     """Since torch sets the variable when its tracer is imported, as building a network on the meta device does, what
     was compiled lay among the temporary files.
     """
-    environment = {name: value for name, value in os.environ.items() if name != compiled.FOLDER}
-    environment |= {"INTARSIA_CACHE": str(tmp_path / "cache"), **({compiled.FOLDER: str(tmp_path)} if own else {})}
+    environment = {name: value for name, value in os.environ.items() if name != kept_code.FOLDER}
+    environment |= {"INTARSIA_CACHE": str(tmp_path / "cache"), **({kept_code.FOLDER: str(tmp_path)} if own else {})}
     code = (
-        "import os, torch, torch._dynamo; from intarsia.inference import compiled\n"
+        "import os, torch, torch._dynamo; from intarsia.inference import compiled, kept_code\n"
         "compiled.check_compiler = print; compiled.CompiledNetwork(torch.nn.ReLU(), torch.device('cpu'))\n"
-        "print(os.environ[compiled.FOLDER])"
+        "print(os.environ[kept_code.FOLDER])"
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     found = Path(done.stdout.splitlines()[-1])
     assert found == tmp_path if own else found.parent == tmp_path / "cache" / "compiled"
+
+
+# --- What is kept, and cannot be used -----------------------------------------------------------------------------
+
+
+def library(file: Path, size: int | None = None) -> Path:
+    """A library as linkers write them, of which the first bytes are there."""
+    data = next(Path(torch.__file__).parent.glob("_C*.so")).read_bytes()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data[:size])
+    return file
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at libraries of Linux")
+def test_libraries_that_were_cut_off_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that loads one may end without a word, and those after it as well."""
+    monkeypatch.setenv(kept_code.FOLDER, str(tmp_path))
+    whole = library(tmp_path / "ab/whole.so")
+    size = whole.stat().st_size
+    torn = [library(tmp_path / f"cd/{count}.so", count) for count in (0, 40, 5000, size // 2)]
+    source = tmp_path / "cd/code.py"
+    source.write_text("")
+    kept_code.keep_compiled()
+    assert whole.exists()
+    assert source.exists()
+    assert not any(file.exists() for file in torn)
+
+
+def test_what_cannot_be_loaded_is_made_anew(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, other = tmp_path / "ab/kernel.main.so", tmp_path / "ab/other.so"
+    for file in (kept, other):
+        library(file)
+
+    def load(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        if kept.exists():
+            raise ImportError(f"{kept}: invalid ELF header")
+        return made(graph, inputs)
+
+    monkeypatch.setattr(compiled, "make_code", load)
+    predictor_of(Told(), compile=True).predict(image(40, 40))
+    assert (made.graphs, kept.exists(), other.exists()) == (1, False, True)
+    assert "computed without" not in capsys.readouterr().err
+
+
+def test_what_the_compiler_names_is_not_removed_and_its_reason_is_said(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from torch._inductor.exc import CppCompileError
+
+    kept = library(tmp_path / "ab/kernel.main.so")
+
+    def fails(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        output = f"in {kept}:\n/usr/bin/ld: final link failed: No space left on device\ncollect2: error: ld returned 1"
+        raise CppCompileError(["g++", "-o", str(kept)], output)
+
+    monkeypatch.setattr(compiled, "make_code", fails)
+    predictor_of(Told(), compile=True).predict(image(40, 40))
+    assert kept.exists()
+    said = capsys.readouterr().err
+    assert "computed without: CppCompileError: /usr/bin/ld: final link failed: No space left on device" in said
+
+
+@pytest.mark.parametrize("folder", ["read only", "a file"])
+def test_a_folder_that_cannot_be_written(
+    made: Made, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As that of a server's image: what it holds is used, and what is missing is made for this process alone."""
+    place, reason = tmp_path / "place", "Not a directory"
+    if folder == "read only":
+        library(place / "ab/kernel.so")
+        (place / "locks").mkdir()
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locks")
+        reason = "Permission denied: locks"
+    else:
+        place.write_text("")
+        place = place / "below"
+    monkeypatch.setenv(kept_code.FOLDER, str(place))
+    for _ in range(2):
+        predictor_of(Told(), compile=True).predict(image(40, 40))
+        used = Path(os.environ[kept_code.FOLDER])
+        assert used != place
+        assert (used / "ab/kernel.so").exists() == (folder == "read only")
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"the network was compiled, and is not kept: {place} cannot be written ({reason})" in said
 
 
 PROGRAM = """
@@ -362,14 +449,22 @@ with torch.inference_mode():
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="Inductor needs a C++ compiler, and there is no g++ here")
 def test_another_process_reads_what_was_compiled(tmp_path: Path) -> None:
-    """Compiled in earnest: the labels of odd sizes away from ties, and what the second process says."""
-    environment = {name: value for name, value in os.environ.items() if name != compiled.FOLDER}
+    """Compiled in earnest: the labels of odd sizes away from ties, and what each process says; what is damaged is made
+    anew.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != kept_code.FOLDER}
     environment["INTARSIA_CACHE"] = str(tmp_path)
-    for said in (f"was compiled, and is kept in {tmp_path / 'compiled'}", f"was read from {tmp_path / 'compiled'}"):
+    for turn, said in enumerate(("was compiled, and is kept in", "was read from", "was read from")):
+        if turn == 2:  # a file that was cut off, and others that the loader refuses
+            torn, *unreadable = sorted(tmp_path.rglob("*.main.so"))
+            torn.write_bytes(torn.read_bytes()[:5000])
+            for file in unreadable[:2]:
+                file.write_bytes(file.read_bytes()[:16] + b"?" * (file.stat().st_size - 16))
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
         lines = [line for line in done.stderr.splitlines() if line.startswith(("torch.compile:", "note:"))]
-        assert len(lines) == 1, done.stderr
-        assert said in lines[0]
+        assert len(lines) == 2, done.stderr
+        assert "the first image waits" in lines[0]
+        assert f"{said} {tmp_path / 'compiled'}" in lines[1]
