@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from intarsia.contracts import Metric, Report
 from intarsia.data.gdal import raster_library, without_place
-from intarsia.data.labels import Labels, LabelTable, label_values, ranges, value_counts
+from intarsia.data.label_lookup import Labels
+from intarsia.data.labels import LabelTable, label_values, ranges, value_counts
 from intarsia.evaluation.label_maps import as_tensor
 
 PIXELS = 2**22

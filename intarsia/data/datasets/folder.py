@@ -35,7 +35,8 @@ from intarsia.data.image_reader import ImageReader
 from intarsia.data.image_rows import file_label_rows, file_rows, image_rows, label_rows
 from intarsia.data.image_spec import ImageSpec
 from intarsia.data.instance_ids import ClassOf
-from intarsia.data.labels import Labels, LabelTable, label_values, ranges
+from intarsia.data.label_lookup import Labels
+from intarsia.data.labels import LabelTable, label_values, ranges
 from intarsia.data.masks import Masks, read_masks
 from intarsia.data.pages import count_pages
 from intarsia.data.rows import RowArray, as_array

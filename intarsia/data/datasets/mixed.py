@@ -13,7 +13,7 @@ import numpy as np
 from intarsia.contracts import DrawingDataset, Sample
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.image_spec import ImageSpec
-from intarsia.data.labels import Labels
+from intarsia.data.label_lookup import Labels
 from intarsia.data.rows import load_rows
 from intarsia.data.sampling import Order, WeightedOrder
 from intarsia.data.scenes.dataset import SceneDataset

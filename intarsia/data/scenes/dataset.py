@@ -16,7 +16,8 @@ from intarsia.data.annotations.drawn import ClassValues
 from intarsia.data.bands import Bands
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.image_spec import ImageSpec
-from intarsia.data.labels import Colour, Labels, LabelTable
+from intarsia.data.label_lookup import Labels
+from intarsia.data.labels import Colour, LabelTable
 from intarsia.data.scenes.discovery import find_windows
 from intarsia.data.scenes.georeference import Area
 from intarsia.data.scenes.grid import around, drawn, overlap, within
