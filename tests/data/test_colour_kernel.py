@@ -129,6 +129,12 @@ def test_it_is_left_where_one_colour_in_a_thousand_differs(monkeypatch):
     assert colour_kernel.make_kernel(otherwise) is None
 
 
+def test_nothing_is_compiled_for_a_processor_without_fused_instructions(monkeypatch):
+    monkeypatch.setattr(colour_kernel, "_can_fuse", lambda: False)
+    monkeypatch.setattr(colour_kernel, "compiled", lambda *given: pytest.fail("it was compiled"))
+    assert colour_kernel.make_kernel(plain) is None
+
+
 def test_the_variable_turns_it_off(monkeypatch):
     for choice, expected in (("usual", type(None)), ("fast", object)):
         monkeypatch.setenv(fast_libraries.VARIABLE, choice)

@@ -145,10 +145,10 @@ _SIGNATURE = types.void(
 
 def make_kernel(plain: Plain) -> Plain | None:
     """What gives the same as `plain` in less time; None where it would not, or takes longer on this processor."""
-    function = compiled(_SIGNATURE, _distort)
+    function = compiled(_SIGNATURE, _distort) if _can_fuse() else None
     if function is None:
         return None
-    for fused in (True, False) if _can_fuse() else (False,):
+    for fused in (True, False):
         kernel = _kernel(function, plain, fused)
         if _is_equal_and_faster(kernel, plain):
             return kernel
@@ -156,7 +156,7 @@ def make_kernel(plain: Plain) -> Plain | None:
 
 
 def _can_fuse() -> bool:
-    """Whether the processor has an instruction for it; without, LLVM would call a function that may be missing."""
+    """Whether the processor has an instruction for it: without, a function is called that a system may not have."""
     return platform.machine().lower() in ("arm64", "aarch64") or bool(cv2.checkHardwareSupport(_FMA3))
 
 
