@@ -93,6 +93,7 @@ WALKS = {"walk", "scandir", "rglob", "iterdir", "glob", "iglob", "listdir"}
 MAY_LOOK = {
     "data/doctor/benchmarks.py": "one folder, for a palette of one row",
     "inference/inputs/finding.py": "a pattern of the user's, whose matches follow the rules of io.folders",
+    "inference/kept_code.py": "Inductor's folder of compiled code, which holds no images",
     "inference/raster/resume.py": "whether a folder is empty",
 }
 
