@@ -250,3 +250,14 @@ def test_networks_round_up_as_onnx_does() -> None:
         and isinstance(node.left.op, ast.USub)
     ]
     assert not found, "\n".join(found)
+
+
+def test_modules_of_tests_have_names_of_their_own() -> None:
+    """pytest imports them by their names alone, spawned processes too: of two files of one name only one is found."""
+    files = [path for path in Path(__file__).parent.rglob("*.py") if path.name not in ("conftest.py", "__init__.py")]
+    places: dict[str, list[str]] = {}
+    for path in files:
+        places.setdefault(path.stem, []).append(path.relative_to(PACKAGE.parent).as_posix())
+    assert len(places) > 300, f"the tests were not found in {Path(__file__).parent}"
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+    assert places.keys() & sys.stdlib_module_names == set()
