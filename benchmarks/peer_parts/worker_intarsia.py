@@ -191,10 +191,11 @@ def pipeline(job):
     from intarsia.data.sampling import sample_rng
 
     found = _training_pipeline(job)
+    images = min(job.count, len(found)) or len(found)  # packed data hold all of the folder, in the order of its files
 
     def work() -> None:
         for position in range(job.samples):
-            batch = collate([found.get(position % len(found), sample_rng(0, position))])
+            batch = collate([found.get(position % images, sample_rng(0, position))])
         if job.keep:
             np.savez(job.keep, image=batch.images[0].numpy(), label=batch.labels[0].numpy())
 

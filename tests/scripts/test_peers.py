@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -19,7 +20,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import peers  # noqa: E402
-from peer_parts import checks, environments, measuring, running  # noqa: E402
+from peer_parts import checks, environments, measuring, running, worker_intarsia  # noqa: E402
 from peer_parts.report import markdown, pictures  # noqa: E402
 from peer_parts.running import Results  # noqa: E402
 from peer_parts.turns import Worker  # noqa: E402
@@ -154,6 +155,28 @@ def test_photos_of_a_folder_go_through_the_training_pipeline_too(tmp_path: Path)
     measured = {place for place in seen if place[1]}
     assert measured == {(who, str(tmp_path / "street"), 2) for who in (OURS, "mmseg")}
     assert "2 JPG of street -> " in (tmp_path / "out" / "report.md").read_text()
+
+
+@pytest.mark.parametrize("position", [0, 4, 7])
+def test_samples_are_the_same_in_each_of_our_ways(tmp_path: Path, position: int) -> None:
+    """Packed data hold the whole folder, and the others read its first files."""
+    rng = np.random.default_rng(0)
+    for name in "abcde":
+        for folder, shape in (("images", (48, 64, 3)), ("labels", (48, 64))):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            cv2.imwrite(str(tmp_path / folder / f"{name}.png"), rng.integers(0, 4, shape, np.uint8))
+    given = {"data": str(tmp_path), "count": 3, "samples": position + 1, "classes": 3, "suffix": ".png"}
+    given |= {"scale": (128, 48), "size": (32, 32)}
+    found = {}
+    for way in ("files", "packed", "cached"):
+        (tmp_path / way).mkdir()
+        keep = {"way": way, "out": str(tmp_path / way), "keep": str(tmp_path / f"{way}.npz")}
+        worker_intarsia.pipeline(measuring.Job(**{**JOB, **given, **keep}))()
+        with np.load(keep["keep"]) as kept:
+            found[way] = {name: kept[name] for name in ("image", "label")}
+    for way in ("packed", "cached"):
+        for name, expected in found["files"].items():
+            np.testing.assert_array_equal(found[way][name], expected, f"{name}, {way}")
 
 
 def test_rounds_that_lie_apart_are_marked(tmp_path: Path) -> None:
