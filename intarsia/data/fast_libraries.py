@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 import zlib
 from functools import cache
 from types import ModuleType
+
+from intarsia.terminal import Notice
 
 VARIABLE = "INTARSIA_DECODERS"
 _CHOICES = ("fast", "usual")
@@ -18,9 +21,11 @@ _CHOICES = ("fast", "usual")
 
 @cache
 def fast_library(module: str) -> ModuleType | None:
-    """A decoder's module, if it is to be used and is there.
+    """A decoder's module, if it is to be used and is there. One that cannot be loaded, as a package that was built for
+    another NumPy, is as none, with a notice.
 
-    Raises ValueError for a choice that there is not, and for a library that is insisted on and lacks.
+    Raises ValueError for a choice that there is not, and for a library that is insisted on and lacks or cannot be
+    loaded.
     """
     chosen = os.environ.get(VARIABLE, "")
     if chosen not in ("", *_CHOICES):
@@ -29,10 +34,15 @@ def fast_library(module: str) -> ModuleType | None:
         return None
     try:
         return importlib.import_module(module)
-    except ImportError:
+    except Exception as error:  # what was built for another NumPy raises SystemError or AttributeError
+        name = module.partition(".")[0]
+        lacks = isinstance(error, ModuleNotFoundError) and error.name == name
+        said = "" if lacks else f" ({type(error).__name__}: {error})"
         if chosen == "fast":
-            name = module.partition(".")[0]
-            raise ValueError(f'{VARIABLE}=fast needs {name}: pip install "intarsia[fast]"') from None
+            raise ValueError(f'{VARIABLE}=fast needs {name}: pip install -U "intarsia[fast]"{said}') from None
+        if not lacks:
+            text = f'{name} cannot be loaded, and samples are made without it: pip install -U "intarsia[fast]"{said}'
+            warnings.warn(text, Notice, stacklevel=2)
         return None
 
 

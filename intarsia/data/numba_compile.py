@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from numba import njit
+from numba import config, njit
 
 from intarsia.terminal import Notice
 
@@ -17,10 +17,13 @@ _njit: Any = njit
 
 
 def compiled(signature: Any, function: Callable[..., Any]) -> Any:
-    """The function for this processor, without Python's lock; None, and a notice, where numba fails.
+    """The function for this processor, without Python's lock; None where NUMBA_DISABLE_JIT asks for it, or, with a
+    notice, where numba fails.
 
     It takes seconds, unless numba's cache (beside the function's file, or of the user) has it.
     """
+    if getattr(config, "DISABLE_JIT", False):  # Python itself would take far longer than what is done without numba
+        return None
     options = {"error_model": "numpy", "nogil": True}  # nothing is divided by zero, and no branch looks whether it is
     try:
         return _njit(signature, cache=True, **options)(function)

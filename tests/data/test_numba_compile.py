@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 pytest.importorskip("numba")
@@ -42,3 +46,15 @@ def test_a_machine_where_numba_cannot_compile_goes_on_without(monkeypatch):
     with pytest.warns(Notice, match="no target"):
         assert resize_window.fast_window() is None
     resize_window.fast_window.cache_clear()
+
+
+def test_who_has_turned_numba_off_gets_samples_without_it():
+    """In a process of its own: numba reads the variable when it is imported."""
+    program = (
+        "from intarsia.data.transforms.colour import PhotoMetricDistortion, _fast_distorted\n"
+        "from intarsia.data.transforms.resize import fast_chooser\n"
+        "from intarsia.data.transforms.resize_window import fast_window\n"
+        "PhotoMetricDistortion().prepare()\n"
+        "assert fast_chooser() is fast_window() is _fast_distorted() is None\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "NUMBA_DISABLE_JIT": "1"})
