@@ -67,8 +67,7 @@ def train_loader(
     order = pipeline.order(seed=seed if order_seed is None else order_seed, shuffle=shuffle)
     source = _TrainBatches(pipeline, order, seed, batch_size, rank, world_size, unlabelled)
     numbers = partial(itertools.count, start_step)
-    if workers:
-        pipeline.prepare()
+    pipeline.prepare()
     return iter(BatchLoader(source, numbers, workers=workers, pin_memory=pin_memory))
 
 

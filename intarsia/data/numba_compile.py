@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from numba import config, njit
 
-from intarsia.terminal import Notice
+from intarsia.terminal import Notice, say
+
+PATIENCE = 2.0
+"""Seconds after which a user is told what is waited for."""
 
 inlined: Any = njit(inline="always")
 """Makes a function part of those that call it."""
@@ -25,12 +33,34 @@ def compiled(signature: Any, function: Callable[..., Any]) -> Any:
     if getattr(config, "DISABLE_JIT", False):  # Python itself would take far longer than what is done without numba
         return None
     options = {"error_model": "numpy", "nogil": True}  # nothing is divided by zero, and no branch looks whether it is
-    try:
-        return _njit(signature, cache=True, **options)(function)
-    except Exception:  # numba has no error of its own for a cache that is damaged, or cannot be written
+    with _telling():
         try:
-            return _njit(signature, **options)(function)
-        except Exception as error:  # of numba or LLVM, neither of which is needed
-            text = f"numba cannot compile here, and samples are made without it ({error})"
-            warnings.warn(text, Notice, stacklevel=2)
-            return None
+            return _njit(signature, cache=True, **options)(function)
+        except Exception:  # numba has no error of its own for a cache that is damaged, or cannot be written
+            try:
+                return _njit(signature, **options)(function)
+            except Exception as error:  # of numba or LLVM, neither of which is needed
+                text = f"numba cannot compile here, and samples are made without it ({error})"
+                warnings.warn(text, Notice, stacklevel=2)
+                return None
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Say what takes long, if it does, once in a run."""
+    if multiprocessing.parent_process() is not None or os.environ.get("LOCAL_RANK", "0") != "0":
+        yield
+        return
+    timer = threading.Timer(PATIENCE, _tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # processes are forked after this
+
+
+@cache
+def _tell() -> None:
+    say("numba compiles what makes samples faster, which takes some seconds once on a machine")

@@ -67,8 +67,8 @@ class Pipeline:
         return Pipeline(self.dataset, deferred(self.transforms), label_size=self.label_size, rare=self.rare)
 
     def prepare(self) -> None:
-        """Load what the transforms have compiled, once for all workers that are forked from this process; what was not
-        compiled yet on this machine takes seconds.
+        """Load what the transforms have compiled: once for all workers that are forked from this process, and outside
+        of the time of any sample. What was not compiled yet on this machine takes seconds.
         """
         for steps in self._steps:
             for step in steps:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -58,3 +59,23 @@ def test_who_has_turned_numba_off_gets_samples_without_it():
         "assert fast_chooser() is fast_window() is _fast_distorted() is None\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "NUMBA_DISABLE_JIT": "1"})
+
+
+@pytest.mark.parametrize("patience", [0.0, 60.0])
+def test_what_takes_long_is_said_once(patience, monkeypatch, capsys):
+    usual = numba_compile._njit
+
+    def slow(*arguments, **options):
+        time.sleep(0.3)
+        return usual(*arguments, **options)
+
+    monkeypatch.setattr(numba_compile, "_njit", slow)
+    monkeypatch.setattr(numba_compile, "PATIENCE", patience)
+    numba_compile._tell.cache_clear()
+    for _ in range(2):
+        numba_compile.compiled(types.int64(types.int64), twice)
+    assert capsys.readouterr().err.count("numba compiles") == (patience == 0)
+    monkeypatch.setenv("LOCAL_RANK", "1")  # the first process of a machine says it
+    numba_compile._tell.cache_clear()
+    numba_compile.compiled(types.int64(types.int64), twice)
+    assert capsys.readouterr().err == ""
