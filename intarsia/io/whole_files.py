@@ -12,8 +12,11 @@ import os
 import platform
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
@@ -21,9 +24,12 @@ from intarsia.contracts import PathLike
 from intarsia.io.stores import refuse_output
 from intarsia.io.text import encodable
 
-_MACHINE = re.sub(r"[^A-Za-z0-9]+", "_", platform.node()) or "here"
+ABANDONED = 7 * 24 * 3600.0
+"""Seconds after which what nobody has written to since is left over, whoever began it."""
+
+_HOST = re.sub(r"[^A-Za-z0-9]+", "_", platform.node()) or "here"
 _SERIAL = itertools.count()
-_ASIDE = re.compile(rf"\.intarsia-{_MACHINE}-(\d{{1,9}})-\d+\.part(\.\w+)?")
+_ASIDE = re.compile(r"\.intarsia-(\w+)-(\d{1,9})-\d+\.part(\.\w+)?", re.ASCII)
 _NO_ROOM = {
     errno.ENOSPC: "no room on the disk for",
     errno.EDQUOT: "no room within your quota for",
@@ -135,7 +141,19 @@ def put_in_place(finished: Path, path: Path, *, durable: bool = True) -> Path:
 
 def aside_name(suffix: str = "") -> str:
     """A name for a file until it is whole, never given twice. Says which process of which machine writes."""
-    return f".intarsia-{_MACHINE}-{os.getpid()}-{next(_SERIAL)}.part{suffix}"
+    return f".intarsia-{_machine()}-{os.getpid()}-{next(_SERIAL)}.part{suffix}"
+
+
+@cache
+def _machine() -> str:
+    """Where numbers of processes are those of this process. Containers, and machines that nobody has named, may share a
+    name; a kernel since its start, and a namespace of processes in it, have numbers of their own.
+    """
+    try:
+        system = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii") + os.readlink("/proc/self/ns/pid")
+    except OSError:  # no Linux, or a sandbox that says nothing of it
+        system = ""
+    return f"{_HOST}_{sha256(system.encode()).hexdigest()[:8]}"
 
 
 @contextmanager
@@ -150,25 +168,36 @@ def folder_aside(folder: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path, *, recursive: bool = True) -> int:
-    """Remove from a folder, and those below it, what killed processes of this machine had begun. Gives their number."""
+    """Remove from a folder, and those below it, what killed processes of this machine had begun, and what others began
+    and did not write to for a week. Gives their number.
+    """
     count = 0
     walk = os.walk(folder)
     for here, folders, names in walk if recursive else itertools.islice(walk, 1):
-        for name in filter(_is_left_over, names):
-            Path(here, name).unlink(missing_ok=True)
-            count += 1
-        for name in filter(_is_left_over, tuple(folders)):
-            folders.remove(name)
-            shutil.rmtree(Path(here, name), ignore_errors=True)
-            count += 1
+        for name in names:
+            if _is_left_over(here, name):
+                Path(here, name).unlink(missing_ok=True)
+                count += 1
+        for name in tuple(folders):
+            if _is_left_over(here, name):
+                folders.remove(name)
+                shutil.rmtree(Path(here, name), ignore_errors=True)
+                count += 1
     return count
 
 
-def _is_left_over(name: str) -> bool:
+def _is_left_over(folder: str, name: str) -> bool:
     import psutil
 
     match = _ASIDE.fullmatch(name)
-    return match is not None and not psutil.pid_exists(int(match[1]))
+    if match is None:
+        return False
+    if match[1] == _machine():
+        return not psutil.pid_exists(int(match[2]))
+    try:
+        return time.time() - os.stat(os.path.join(folder, name)).st_mtime > ABANDONED
+    except OSError:
+        return False
 
 
 # --- Names and errors ---------------------------------------------------------------------------------------------

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from intarsia.io import whole_files
 from intarsia.io.whole_files import (
     DiskFullError,
     aside_name,
@@ -168,9 +171,40 @@ def test_leftovers_of_killed_processes_are_swept_and_no_others(tmp_path: Path) -
     assert begun.returncode == -9
     assert len(list(tmp_path.rglob("half.onnx"))) == 1
     ours = tmp_path / aside_name()
-    others = [tmp_path / "inner" / ".intarsia-elsewhere-1-0.part", tmp_path / "half.part"]
+    others = [tmp_path / "inner" / ".intarsia-elsewhere-999999999-0.part", tmp_path / "half.part"]
     for path in (ours, *others):
         path.touch()
     assert sweep(tmp_path) == 3
     assert not list(tmp_path.rglob("half.onnx"))
     assert all(path.exists() for path in (ours, *others))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not say it")
+@pytest.mark.parametrize("other", ["boot_id", "namespace"])
+def test_machines_and_containers_of_one_name_leave_each_other_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """Until nobody can still be at it: the numbers of their processes say nothing here."""
+    here = re.sub(r"-\d+-", "-999999999-", aside_name())
+    read, link = Path.read_text, os.readlink
+    if other == "boot_id":
+        monkeypatch.setattr(
+            Path, "read_text", lambda path, **said: "other" if path.name == "boot_id" else read(path, **said)
+        )
+    else:
+        monkeypatch.setattr(os, "readlink", lambda path: "pid:[1]" if path == "/proc/self/ns/pid" else link(path))
+    whole_files._machine.cache_clear()
+    there, folder = (re.sub(r"-\d+-", "-999999999-", aside_name()) for _ in range(2))
+    monkeypatch.undo()
+    whole_files._machine.cache_clear()
+    assert here.rpartition("-999")[0] != there.rpartition("-999")[0]
+    for name in (here, there):
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / folder).mkdir()
+    assert sweep(tmp_path) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([there, folder])
+    week_ago = time.time() - whole_files.ABANDONED - 60
+    for name in (there, folder):
+        os.utime(tmp_path / name, (week_ago, week_ago))
+    assert sweep(tmp_path) == 2
+    assert list(tmp_path.iterdir()) == []
