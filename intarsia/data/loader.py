@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from pickle import PicklingError
 from typing import Any
 
 import cv2
@@ -26,6 +27,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from intarsia.contracts import Batch, Sample
 from intarsia.data.collate import collate
+from intarsia.data.lost_workers import cannot_start, is_lost
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sample_errors import Failure
 from intarsia.data.sampling import Order, RareClassOrder, WeightedOrder, sample_rng
@@ -59,7 +61,8 @@ def train_loader(
     that a GPU copies from by itself. unlabelled: further images that every batch gets. order_seed: of the order of the
     samples, if it is not `seed`, of which all that is drawn for them comes.
 
-    An error of a sample comes as it was raised, from a worker too. Raises ValueError if the system has ended a worker.
+    An error of a sample comes as it was raised, from a worker too. Raises ValueError for workers that cannot be
+    started, and for one that is gone.
     """
     _check_partition(batch_size, workers, rank, world_size)
     if unlabelled is not None:
@@ -195,7 +198,10 @@ class BatchLoader(Iterable[Batch]):
         if self._workers is None or not self._keeps_workers:
             self.close()
             self._loader = self._make_loader()
-            self._workers = _Workers(iter(self._loader))
+            try:
+                self._workers = _Workers(iter(self._loader))
+            except (AttributeError, TypeError, PicklingError) as error:  # what pickle raises, by its version
+                raise cannot_start(error) from error
         else:
             assert self._loader is not None
             iter(self._loader)  # the same workers begin again
@@ -256,11 +262,9 @@ class BatchIterator(Iterator[Batch]):
         except RuntimeError as error:  # errors of samples come as a Failure
             if not _WORKER_DIED.search(str(error)):
                 raise
+            codes = [worker.exitcode for worker in getattr(self._batches, "_workers", ())]
             self.close()
-            raise ValueError(
-                "the system ended a data worker, most likely for lack of memory or of shared memory (/dev/shm); use "
-                "fewer workers (--workers) or a smaller batch, or give the container more (docker --shm-size)"
-            ) from error
+            raise is_lost(codes) from error
         if isinstance(item, Failure):
             raise item.error() from _WorkerError(item.trace)
         return item

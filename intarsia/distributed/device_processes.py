@@ -24,6 +24,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from intarsia.io.cores import available_cores
+from intarsia.io.processes import signal_name
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -54,10 +55,7 @@ class Lost:
     code: int | None
 
     def __str__(self) -> str:
-        name = ""
-        if self.code is not None and self.code < 0:
-            with contextlib.suppress(ValueError):
-                name = f", {signal.Signals(-self.code).name}"
+        name = f", {signal_name(-self.code)}" if self.code is not None and self.code < 0 else ""
         killed = "; the system may have ended it for lack of memory" if name == ", SIGKILL" else ""
         return f"process {self.rank} ({self.device}) has ended with exit code {self.code}{name}{killed}"
 

@@ -1,4 +1,4 @@
-"""Pools of processes that end with the one that they work for.
+"""Pools of processes that end with the one that they work for, and names of the signals that end a process.
 
 Processes of a pool wait for work at a pipe of which each holds both ends. So they would wait forever, with all their
 memory, where the first process was killed and could not tell them.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -34,3 +35,11 @@ def _end_with_parent() -> None:
     assert parent is not None
     connection.wait([parent.sentinel])
     os._exit(1)  # whatever the other threads do; files that were begun are swept by the next command
+
+
+def signal_name(number: int) -> str:
+    """SIGKILL, or "signal 42" of one that has no name on this system."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
