@@ -327,6 +327,8 @@ def test_pipelines_travel_to_workers_that_do_not_fork(pipeline):
 def test_a_program_ends_though_its_workers_wait_for_work():
     """They ignore SIGTERM, by which Python would end them; the generator is alive until the very end."""
     program = """
+import multiprocessing
+import os
 import numpy as np
 from intarsia.contracts import Sample
 from intarsia.data.loader import train_loader
@@ -337,6 +339,8 @@ class Grey:
     def __len__(self): return 8
     def load(self, index): return Sample(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8))
 
+if hasattr(os, "fork"):  # no other worker could import the class
+    multiprocessing.set_start_method("fork", force=True)
 batches = train_loader(Pipeline(Grey(), ()), batch_size=2, seed=0, workers=2)
 print(next(batches).images.shape[0])
 import sys

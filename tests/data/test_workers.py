@@ -154,7 +154,7 @@ def other(started):
     time.sleep(60)
 
 def main():
-    multiprocessing.set_start_method(sys.argv[1])
+    multiprocessing.set_start_method(sys.argv[1], force=True)
 {body}
 
 if __name__ == "__main__":
